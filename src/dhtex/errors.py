@@ -5,7 +5,8 @@
 * `NetworkError`: no answer, no address, no port. Try again, or elsewhere.
 * `StorageError`: the disk or a file on it. Nothing was lost; the sentence says what to do.
 
-The message is one sentence for people; attributes are for programs. `exit_code` is what the command line ends with.
+The message is one sentence for people, attributes are for programs, and `exit_code` is what the command
+line ends with.
 """
 
 from __future__ import annotations

@@ -115,7 +115,8 @@ class Identity:
             return cls(bytes.fromhex(text.decode("ascii").strip()))
         except ValueError as error:
             raise KeyFileError(
-                f"{path} is not a dhtex key file (64 hex digits); restore it from a backup, or move it away for a new identity"
+                f"{path} is not a dhtex key file (64 hex digits); "
+                "restore it from a backup, or move it away for a new identity"
             ) from error
 
     @classmethod
