@@ -40,6 +40,10 @@ class Busy(DhtexError):
     """Too much is pending already; wait for some of it to become final, then try again."""
 
 
+class FellBehind(DhtexError):
+    """A reader of events was slower than the events for too long; some are missing from its view."""
+
+
 class PeerError(DhtexError):
     """The other side broke a rule of the protocol, or refused."""
 
