@@ -17,8 +17,8 @@ BACKLOG_MAX = 10_000
 class Subscription(Generic[T]):
     """What a stream carried since this was made; an async iterator.
 
-    It never drops an item silently: a reader that falls more than the bound behind gets `FellBehind` instead of
-    the next item, and may subscribe again. Leave an `async with` (or call `close`) to stop.
+    It never drops an item silently: a reader that falls more than the bound behind gets `FellBehind`
+    instead of the next item, and may subscribe again. Leave an `async with` (or call `close`) to stop.
     """
 
     def __init__(self, stream: Stream[T], limit: int) -> None:
