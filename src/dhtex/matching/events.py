@@ -1,0 +1,260 @@
+"""What a command did: frozen values, one class per kind, delivered together after the command.
+
+The events of one command come in this order, numbered by `index` from 0:
+
+1. `Expired`, for each order whose time ended before the command; `PhaseChanged` and auction trades, if a pause ended;
+2. the answer: one of `Rejected`, `Accepted`, `Amended`, `Cancelled`, `PhaseChanged`;
+3. what followed from it: `Trade`, `Replenished`, `Cancelled`, `PhaseChanged`;
+4. for each stop that was set off, and each all-or-none order that could now be filled: `Triggered`, then its own 3.
+
+Source: `design: matching, Events`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import IntEnum
+from typing import TypeAlias
+
+from dhtex.matching.commands import Command, OrderId, Side
+from dhtex.matching.market import Phase
+
+
+class RejectReason(IntEnum):
+    """Why a command was refused. The first reason that applies is given, in this order."""
+
+    MALFORMED = 0
+    """The bytes are no command, or the whole batch is not one."""
+    INVALID_ID = 1
+    """The sender is not a node id of 20 bytes, or its number is outside 1 … 2**63 - 1."""
+    DUPLICATE_ID = 2
+    """The sender's number is not above the last one it used."""
+    UNKNOWN_ORDER = 3
+    """Amend, cancel: no open order has this id or tag."""
+    NOT_OWNER = 4
+    """Amend, cancel: the order belongs to another node, or another account of this one."""
+    NOT_OPERATOR = 5
+    """Phase: only the market's operator may."""
+    PHASE_UNCHANGED = 6
+    """Phase: the market is in it already."""
+    HALTED = 7
+    """Place, amend: the market is halted."""
+    NOT_IN_AUCTION = 8
+    """Place: while orders gather there are no market, IOC, FOK, post-only and all-or-none orders."""
+    INVALID_COMBINATION = 9
+    """Fields that exclude each other, or one that is missing: see the table of kinds in the reference."""
+    NOTHING_TO_AMEND = 10
+    """Amend: neither a quantity nor a price, or a price for an order that has none."""
+    INVALID_QUANTITY = 11
+    """Outside 1 … the market's highest."""
+    INVALID_PRICE = 12
+    """Outside 1 … the market's highest."""
+    INVALID_TRIGGER = 13
+    """A trigger or trail outside 1 … the market's highest price."""
+    INVALID_DISPLAY = 14
+    """Outside 1 … the quantity, or more slices than the market allows."""
+    INVALID_EXPIRY = 15
+    """Not after the command's own timestamp, or above 2**63 - 1."""
+    ALREADY_FILLED = 16
+    """Amend: the new whole quantity is not above what is gone already."""
+    TEXT_TOO_LONG = 17
+    """Account or tag."""
+    DUPLICATE_TAG = 18
+    """The account has an open order with this tag."""
+    MARKET_FULL = 19
+    """Open orders in all are at the market's limit."""
+    ACCOUNT_FULL = 20
+    """Open orders of the account are at the market's limit."""
+    CONTINGENT_FULL = 21
+    """Trailing stops and all-or-none orders are at the market's limit."""
+    LEVELS_FULL = 22
+    """The book has no room for another price."""
+    POST_ONLY = 23
+    """It would trade on arrival."""
+
+
+class CancelReason(IntEnum):
+    """Why an order, or part of one, left the market without a trade."""
+
+    REQUESTED = 0
+    """By `Cancel` or `CancelAll`."""
+    UNFILLED = 1
+    """The remainder of an IOC or market order."""
+    KILLED = 2
+    """A fill-or-kill order that could not be filled whole."""
+    SELF_TRADE = 3
+    """It met an order of its own node and account."""
+    PAUSED = 4
+    """The remainder of an IOC or market order that ran into a price band, or was set off in a pause."""
+    LEVELS_FULL = 5
+    """A stop-limit order was set off, or a fill moved on, where the book has no room for another price."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Event:
+    """Common to all events.
+
+    Attributes:
+        position: the command's place in the total order.
+        index: the event's place within the command, from 0.
+    """
+
+    position: int
+    index: int
+
+
+@dataclass(frozen=True, slots=True)
+class Accepted(_Event):
+    """A `Place` or `CancelAll` was let in.
+
+    Attributes:
+        order: the command's own id, that of the order it places.
+        command: what was asked for.
+    """
+
+    order: OrderId
+    command: Command
+
+
+@dataclass(frozen=True, slots=True)
+class Rejected(_Event):
+    """A command was refused and changed nothing.
+
+    Attributes:
+        order: the command's own id, not that of an order it names.
+        reason: the first that applies.
+    """
+
+    order: OrderId
+    reason: RejectReason
+
+
+@dataclass(frozen=True, slots=True)
+class Trade(_Event):
+    """Two orders met.
+
+    Attributes:
+        price: ticks; the maker's, or the auction's.
+        quantity: lots.
+        maker: the order that rested; in an auction, the buyer's.
+        taker: the order that arrived; in an auction, the seller's.
+        aggressor: the taker's side; `None` in an auction.
+    """
+
+    price: int
+    quantity: int
+    maker: OrderId
+    taker: OrderId
+    aggressor: Side | None
+
+    @property
+    def trade_id(self) -> str:
+        """`position-index`: unique, and the same at every replica."""
+        return f"{self.position}-{self.index}"
+
+
+@dataclass(frozen=True, slots=True)
+class Cancelled(_Event):
+    """An order left, or shrank, without a trade.
+
+    Attributes:
+        order: which.
+        side: its side.
+        price: its limit in ticks; `None` if it has none.
+        quantity: lots taken out.
+        remaining: lots still open: above 0 only after a self-trade decrement.
+        reason: why.
+    """
+
+    order: OrderId
+    side: Side
+    price: int | None
+    quantity: int
+    remaining: int
+    reason: CancelReason
+
+
+@dataclass(frozen=True, slots=True)
+class Expired(_Event):
+    """A good-till-date order reached its expiry.
+
+    Attributes:
+        order: which.
+        side: its side.
+        price: its limit in ticks; `None` if it has none.
+        quantity: lots taken out.
+    """
+
+    order: OrderId
+    side: Side
+    price: int | None
+    quantity: int
+
+
+@dataclass(frozen=True, slots=True)
+class Amended(_Event):
+    """An order was changed. Without priority it re-enters as if new: trades may follow.
+
+    Attributes:
+        order: which.
+        side: its side.
+        price: its limit in ticks from now on; `None` if it has none.
+        quantity: lots open from now on.
+        kept_priority: whether it kept its place in the queue.
+    """
+
+    order: OrderId
+    side: Side
+    price: int | None
+    quantity: int
+    kept_priority: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Triggered(_Event):
+    """A stop was set off, or a resting all-or-none order can be filled; what follows is its doing.
+
+    Attributes:
+        order: which.
+        side: its side.
+    """
+
+    order: OrderId
+    side: Side
+
+
+@dataclass(frozen=True, slots=True)
+class Replenished(_Event):
+    """An iceberg shows its next slice, at the back of its price's queue.
+
+    Attributes:
+        order: which.
+        side: its side.
+        price: ticks.
+        quantity: lots shown.
+        hidden: lots behind them.
+    """
+
+    order: OrderId
+    side: Side
+    price: int
+    quantity: int
+    hidden: int
+
+
+@dataclass(frozen=True, slots=True)
+class PhaseChanged(_Event):
+    """The market went into another phase.
+
+    Attributes:
+        phase: the one it is in now.
+        price: ticks; the auction's, if the change uncrossed one and orders met.
+    """
+
+    phase: Phase
+    price: int | None
+
+
+Event: TypeAlias = (
+    Accepted | Rejected | Trade | Cancelled | Expired | Amended | Triggered | Replenished | PhaseChanged
+)
