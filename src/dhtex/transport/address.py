@@ -1,0 +1,43 @@
+"""Addresses: a numeric host and a port, the same for IPv4 and IPv6 sockets."""
+
+from __future__ import annotations
+
+import ipaddress
+import socket
+
+Address = tuple[str, int]
+"""(numeric host, port), as in `("127.0.0.1", 20001)` or `("::1", 20001)`."""
+
+_MAPPED = "::ffff:"
+
+
+def is_usable(address: Address, family: socket.AddressFamily) -> bool:
+    """True when one peer could listen there: numeric, not a group of hosts, reachable from a socket of
+    *family*.
+
+    A name is refused, since sending to one would block the loop for a look-up; so are multicast, broadcast
+    and unspecified addresses, which a hostile peer could otherwise have others send to.
+    """
+    host, port = address
+    try:
+        ip = ipaddress.ip_address(host)
+    except ValueError:
+        return False
+    if not 0 < port < 1 << 16 or ip.is_multicast or ip.is_unspecified or host == "255.255.255.255":
+        return False
+    return ip.version == 4 or family is socket.AF_INET6
+
+
+def to_socket(address: Address, family: socket.AddressFamily) -> Address:
+    """The form a socket of *family* sends to: an IPv6 socket reaches IPv4 by mapped addresses."""
+    if family is socket.AF_INET6 and ":" not in address[0]:
+        return (_MAPPED + address[0], address[1])
+    return address
+
+
+def from_socket(name: tuple[str, int] | tuple[str, int, int, int]) -> Address:
+    """What a socket reports, as an `Address`."""
+    host = name[0]
+    if host.startswith(_MAPPED) and "." in host:
+        host = host[len(_MAPPED) :]
+    return (host, name[1])
