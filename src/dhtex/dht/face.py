@@ -1,7 +1,8 @@
-"""What the rest of the house sees of discovery: the face of `DhtNode` and `DhtClient`, and the events they tell.
+"""What the rest of the house sees of discovery: the face of `DhtNode` and `DhtClient`, and the events they
+tell.
 
-A `Discovery` is bootstrapped from "host:port" strings, keeps announcements alive until told otherwise, and goes on
-trying in the background while nobody answers. Tests of a peer may bring a simpler one.
+A `Discovery` is bootstrapped from "host:port" strings, keeps announcements alive until told otherwise, and
+goes on trying in the background while nobody answers. Tests of a peer may bring a simpler one.
 """
 
 from __future__ import annotations
@@ -76,7 +77,7 @@ DhtEvent = BootstrapUnreachable | BootstrapReached | ContactFound | ContactLost 
 
 
 class Discovery(Protocol):
-    """Announce, look up, and see how discovery fares. Every method works from `async with` entered to left."""
+    """Announce, look up, see how discovery fares. Every method works while the `async with` is entered."""
 
     @property
     def node_id(self) -> bytes:
@@ -104,7 +105,7 @@ class Discovery(Protocol):
     async def announce(self, key: bytes | str, port: int) -> int:
         """Say that a service called *key* is at this machine's address and *port*, until `unannounce`.
 
-        Announced again at half its age by itself, also when nobody could be reached now.
+        Announced again at half its age by itself, also when nobody could be reached.
 
         Args:
             key: 20 bytes are used as they are; a text is hashed (SHA-1 of its UTF-8).

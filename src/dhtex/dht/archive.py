@@ -1,0 +1,202 @@
+"""Items: put and get with proof, hand-over to newcomers, republishing. Source: BEP 44; Kademlia paper,
+section 2.5.
+
+Nothing here believes a value because somebody sent it: an immutable item is believed for its hash, a mutable
+one for its signature, and of several valid versions the latest counts. A read of a mutable item therefore
+asks all of the k closest nodes, so one that missed an update, or hides it, changes nothing as long as one
+other is honest.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Iterable
+
+from dhtex.dht.contacts import Contact
+from dhtex.dht.items import Item, replaces
+from dhtex.dht.methods import LIFETIME_S_MAX, Found
+from dhtex.dht.network import Network
+from dhtex.dht.protocol import Answer, Outcome
+from dhtex.dht.serving import CAS_MISMATCH, REPUBLISH_S, SEQ_TOO_LOW, Serving
+from dhtex.dht.stores import Stored
+from dhtex.dht.wire import Refusal
+from dhtex.errors import MalformedMessage, RpcError, Unreachable, UsageError
+
+log = logging.getLogger(__name__)
+
+HAND_OVER_MAX = 64
+"""Items offered to one newcomer at once; it gets the rest when they are republished."""
+
+
+class Archive:
+    """Put and get items, for one node."""
+
+    def __init__(self, network: Network, serving: Serving | None) -> None:
+        self._network = network
+        self._serving = serving
+        self._offers: set[asyncio.Future[Outcome]] = set()
+
+    async def put(self, item: Item, cas: int | None = None, life_s: int = LIFETIME_S_MAX) -> int:
+        """Store an item at the nodes closest to its key; how many keep it now.
+
+        Args:
+            cas: with a mutable item, store it only in place of the version with this seq.
+            life_s: seconds it is kept unless put again, at most a week.
+        Raises:
+            UsageError: the item does not prove itself.
+            RpcError: 301, *cas* names another version than the latest; 302, the latest is as late as this.
+            Unreachable: a client, or a mutable item that nobody took, and no node answered.
+        """
+        try:
+            item.check()
+        except MalformedMessage as error:
+            raise UsageError(f"the item does not prove itself ({error})") from error
+        key = item.key
+        network = self._network
+        if item.is_mutable:
+            held, contacts = await self._latest(key)
+            if held is not None:
+                if cas is not None and held.seq != cas:
+                    raise RpcError(*CAS_MISMATCH)
+                if item.seq <= held.seq:
+                    raise RpcError(*SEQ_TOO_LOW)
+        else:
+            contacts = await network.closest(key)
+        args = (item.v, item.k, item.salt, item.seq, item.sig, cas, life_s)
+        kept = 0
+        if self._serving is not None and (network.keeps(key) or not contacts):
+            # Here first: what a reader finds at this node is never older than what it sent away.
+            self._serving.put(item, None, life_s, network.now_s)
+            kept = 1
+        outcomes = await network.ask_all(contacts, "put_item", *args)
+        kept += sum(isinstance(outcome, Answer) for outcome in outcomes)
+        refusals = [outcome for outcome in outcomes if isinstance(outcome, Refusal)]
+        conflicts = [refusal for refusal in refusals if refusal.code in (CAS_MISMATCH[0], SEQ_TOO_LOW[0])]
+        if len(conflicts) >= max(1, kept):
+            # Another writer was faster at half of the nodes or more: it must look again before it writes.
+            raise RpcError(conflicts[0].code, conflicts[0].text)
+        if not kept:
+            raise Unreachable("no node took the item; check the connection to the network and put it again")
+        return kept
+
+    async def get(self, key: bytes) -> tuple[Item, bytes] | None:
+        """The item of *key* and the id of a node that holds it, or None; always a valid one, the latest
+        anybody has.
+        """
+        if self._serving is not None:
+            held = self._serving.items.get(key, self._network.now_s)
+            if held is not None and (not held.is_mutable or self._network.is_alone):
+                return held, self._network.own_id
+        latest, holders = await self._read(key)
+        if latest is None:
+            return None
+        if self._serving is not None and self._serving.items.get(key, self._network.now_s) == latest:
+            return latest, self._network.own_id
+        return latest, holders[latest][0]
+
+    async def _latest(self, key: bytes) -> tuple[Item | None, list[Contact]]:
+        """The latest valid version among the k closest nodes and here, and those nodes."""
+        if len(self._network.table) >= self._network.settings.ksize:
+            contacts = await self._network.closest(key)
+        else:
+            contacts = self._network.table.find_neighbors(key)
+        latest = None if self._serving is None else self._serving.items.get(key, self._network.now_s)
+        for outcome in await self._network.ask_all(contacts, "get_item", key):
+            if isinstance(outcome, Answer) and isinstance(outcome.result, Found):
+                item = _proved(outcome.result.item, key)
+                if item is not None and replaces(item, latest):
+                    latest = item
+        return latest, contacts
+
+    async def _read(self, key: bytes) -> tuple[Item | None, dict[Item, list[bytes]]]:
+        """Look *key* up in the network and here; repairs the closest nodes that hold an earlier version or
+        none.
+        """
+        network = self._network
+        latest = None if self._serving is None else self._serving.items.get(key, network.now_s)
+        holders: dict[Item, list[bytes]] = {}
+        seen: list[tuple[Contact, Item | None]] = []
+
+        def visit(contact: Contact, found: Found) -> bool:
+            nonlocal latest
+            item = _proved(found.item, key)
+            seen.append((contact, item))
+            if item is None:
+                return False
+            holders.setdefault(item, []).append(contact.id)
+            if replaces(item, latest):
+                latest = item
+            return not item.is_mutable
+
+        crawl = network.crawl("get_item", key, visit)
+        try:
+            closest = set(await crawl.done)
+        finally:
+            crawl.done.cancel()
+        if latest is not None:
+            behind = [contact for contact, item in seen if item != latest and contact in closest]
+            self._offer(latest, behind, LIFETIME_S_MAX if latest not in holders else int(REPUBLISH_S))
+            if self._serving is not None and network.keeps(key) and latest in holders:
+                self._serving.items.put(
+                    key, latest, end_s=network.now_s + REPUBLISH_S, republish_s=network.now_s + REPUBLISH_S
+                )
+        return latest, holders
+
+    def _offer(self, item: Item, contacts: Iterable[Contact], life_s: int) -> None:
+        """Send *item* to *contacts* without waiting for what they say."""
+        for contact in contacts:
+            call = self._network.protocol.begin(
+                contact.address, "put_item", item.v, item.k, item.salt, item.seq, item.sig, None, life_s
+            )
+            self._offers.add(call)
+            call.add_done_callback(self._offers.discard)
+
+    def welcome(self, newcomer: Contact) -> None:
+        """Hand over to a new contact the items it should keep, with the rest of their life.
+
+        Only the closest node that is there already does so (section 2.5); the key is the item's own (24).
+        """
+        if self._serving is None:
+            return
+        network = self._network
+        offered = 0
+        for key, stored in self._serving.items:
+            neighbours = network.table.find_neighbors(key)
+            if newcomer not in neighbours:
+                continue
+            key_long = int.from_bytes(key, "big")
+            own_distance = int.from_bytes(network.own_id, "big") ^ key_long
+            others = (contact for contact in neighbours if contact != newcomer)
+            if any(contact.long_id ^ key_long < own_distance for contact in others):
+                continue
+            self._offer(stored.item, [newcomer], _life_left(stored, network.now_s))
+            offered += 1
+            if offered == HAND_OVER_MAX:
+                break
+
+    async def run(self, tick_s: float = 30.0) -> None:
+        """Republish what is due, until cancelled."""
+        while self._serving is not None:
+            await asyncio.sleep(tick_s)
+            now_s = self._network.now_s
+            for key, stored in self._serving.items.due(now_s, now_s + REPUBLISH_S):
+                self._offer(
+                    stored.item, await self._network.closest(key), _life_left(stored, self._network.now_s)
+                )
+
+
+def _proved(item: Item | None, key: bytes) -> Item | None:
+    """The item if it proves itself and belongs to *key*, else None."""
+    if item is None or item.key != key:
+        return None
+    try:
+        item.check()
+    except MalformedMessage as error:
+        log.debug("a node answered with an item that does not prove itself: %s", error)
+        return None
+    return item
+
+
+def _life_left(stored: Stored, now_s: float) -> int:
+    return max(1, min(int(stored.end_s - now_s), LIFETIME_S_MAX))

@@ -1,0 +1,90 @@
+"""The network as one node sees it: who is closest to a key, found through the table or by a look-up."""
+
+from __future__ import annotations
+
+import asyncio
+
+from dhtex.dht.contacts import Contact
+from dhtex.dht.crawl import Crawl, Visit, nothing_to_see
+from dhtex.dht.protocol import Outcome, Protocol
+from dhtex.dht.settings import Settings
+from dhtex.dht.shortlist import Shortlist
+from dhtex.dht.table import Table
+
+
+class Network:
+    """A table and a protocol, and the questions the rest of a node asks of them."""
+
+    def __init__(self, protocol: Protocol, table: Table, settings: Settings, *, is_client: bool) -> None:
+        self.protocol = protocol
+        self.table = table
+        self.settings = settings
+        self.is_client = is_client
+        self.own_id = protocol.own_id
+        self._own_long_id = int.from_bytes(protocol.own_id, "big")
+
+    @property
+    def now_s(self) -> float:
+        """Monotonic seconds of the event loop."""
+        return self.protocol.loop.time()
+
+    @property
+    def is_alone(self) -> bool:
+        """True while no contact is alive."""
+        return self.table.live_count == 0
+
+    def keeps(self, key: bytes) -> bool:
+        """True when this node is, as far as it knows, among the k closest to *key*: it should keep what is
+        stored there.
+        """
+        if self.is_client:
+            return False
+        if self.table.live_count < self.settings.ksize:
+            return True
+        key_long = int.from_bytes(key, "big")
+        farthest = self.table.find_neighbors(key)[-1]
+        return self._own_long_id ^ key_long < farthest.long_id ^ key_long
+
+    def crawl(self, method: str, key: bytes, visit: Visit = nothing_to_see) -> Crawl:
+        """Start a look-up."""
+        self.table.mark_used(key, self.now_s)
+        shortlist = Shortlist(
+            key,
+            self.table.find_neighbors(key),
+            own_id=self.own_id,
+            own_address=None,
+            ksize=self.settings.ksize,
+            alpha=self.settings.alpha,
+            inflight_max=self.settings.concurrency,
+        )
+        return Crawl(self.protocol, shortlist, method, key, visit)
+
+    async def closest(self, key: bytes) -> list[Contact]:
+        """The k closest live contacts, nearest first.
+
+        With fewer than k contacts at all the table is the answer: every node of so small a network is among
+        the k closest to every key. Otherwise a look-up finds them.
+        """
+        if len(self.table) < self.settings.ksize:
+            return self.table.find_neighbors(key)
+        return await self.closest_by_asking(key)
+
+    async def closest_by_asking(self, key: bytes) -> list[Contact]:
+        """The k closest contacts that answer a look-up now, nearest first."""
+        crawl = self.crawl("find_node", key)
+        try:
+            return await crawl.done
+        finally:
+            crawl.done.cancel()
+
+    async def ask_all(self, contacts: list[Contact], method: str, *args: object) -> list[Outcome]:
+        """Call *method* on each contact at once; how each call ended, in the same order."""
+        calls = [self.protocol.begin(contact.address, method, *args) for contact in contacts]
+        try:
+            outcomes = await asyncio.gather(*calls)
+        finally:
+            for call in calls:
+                call.cancel()
+        for contact, outcome in zip(contacts, outcomes, strict=True):
+            self.protocol.settle(contact, outcome)
+        return outcomes

@@ -1,0 +1,427 @@
+"""The socket of a node: requests out with time-outs and repeats, requests in with limits. The package's
+protocol, made safe.
+
+`kademlia.protocol` and `rpcudp.protocol` start a task for each datagram and believe what it says. Here a
+datagram is handled where it arrives, in one place that no exception leaves:
+
+    limits -> frame -> token -> arguments -> handler -> answer        a request, `serving.py`
+    known id, address asked -> frame -> result -> waiting call        a reply
+
+Everything that does not fit is a counter and a debug line (1, 2, 5). A call is a typed method with an end: an
+answer, a refusal, a time-out, `close`; whichever comes first, nothing stays behind (3, 4, 6, 8).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import secrets
+from collections import Counter, OrderedDict
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+from kademlia.protocol import KademliaProtocol
+
+from dhtex.dht import methods, wire
+from dhtex.dht.addresses import format_address, from_sockaddr
+from dhtex.dht.contacts import Contact
+from dhtex.dht.face import Address
+from dhtex.dht.limits import Rates, SourceLimits
+from dhtex.dht.serving import Refused, Serving
+from dhtex.dht.table import Table
+from dhtex.dht.timing import RESEND_AT, RoundTrips
+from dhtex.dht.tokens import Tokens
+from dhtex.errors import MalformedMessage, NotRunning, RpcError, RpcTimeout, UsageError
+
+log = logging.getLogger(__name__)
+
+TOKENS_HELD_MAX = 4_096
+"""Tokens of others remembered; a forgotten one costs a padded question."""
+
+CALLS_MAX = 4_096
+"""Calls under way; more than a node's look-ups can start, so only a bug or abuse meets it."""
+
+SEND_BUFFER_MAX = 1_000_000
+"""Bytes asyncio may queue when the kernel takes no more; beyond it datagrams are lost, as on any full queue.
+"""
+
+CHECKS_MAX = 16
+"""Contacts being pinged for their place in a full bucket."""
+
+RECENT_PUTS_MAX = 512
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """A checked reply: who answered (empty for a client), and what."""
+
+    sender: bytes
+    result: Any
+
+
+Outcome = Answer | wire.Refusal | None
+"""How a call ended; None is a time-out, an improper answer, or the end of the node."""
+
+
+@dataclass(slots=True, eq=False)
+class _Call:
+    address: Address
+    method: str
+    args: tuple[Any, ...]
+    future: asyncio.Future[Outcome]
+    started_s: float
+    on_late: Callable[[], None] | None
+    datagram: bytes = b""
+    sent: int = 0
+    token_renewed: bool = False
+    timer: asyncio.TimerHandle | None = field(default=None)
+
+
+class Protocol(KademliaProtocol):  # type: ignore[misc]  # kademlia and rpcudp ship no types
+    """One UDP socket speaking the methods of `methods.py`."""
+
+    transport: asyncio.DatagramTransport | None
+
+    def __init__(self, own_id: bytes, table: Table, serving: Serving | None, rates: Rates) -> None:
+        """A protocol that is not connected yet; `loop.create_datagram_endpoint` does that.
+
+        Args:
+            own_id: 20 bytes.
+            table: kept up to date with who answers and who asks.
+            serving: answers requests; None for a client, which answers pings only and hides its id (BEP 43).
+            rates: what one source may cost.
+        """
+        # The package's __init__ only sets attributes of the same meaning; ours are typed and bounded.
+        self.loop = asyncio.get_running_loop()
+        self.router = table
+        self.own_id = own_id
+        self.sender = own_id if serving is not None else b""
+        self.transport = None
+        self.counters: Counter[str] = Counter()
+        self.on_new_contact: Callable[[Contact], None] | None = None
+        self.on_lost_contact: Callable[[Contact], None] | None = None
+        self.round_trips = RoundTrips()
+        self._serving = serving
+        self._calls: dict[bytes, _Call] = {}
+        self._tokens_held: OrderedDict[Address, bytes] = OrderedDict()
+        self._tokens = Tokens(self.loop.time())
+        self._limits = SourceLimits(rates, self.loop.time())
+        self._recent_puts: OrderedDict[tuple[Address, bytes], bytes] = OrderedDict()
+        self._checks: set[bytes] = set()
+        self._is_ipv6 = False
+        self.closed: asyncio.Future[None] = self.loop.create_future()
+
+    def __getattr__(self, name: str) -> Any:
+        """The package turns any misspelt attribute into a remote call (6)."""
+        raise AttributeError(f"{type(self).__name__} has no attribute {name!r}")
+
+    # --- the socket ---
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self.transport = transport  # type: ignore[assignment]  # create_datagram_endpoint brings this kind
+        self._is_ipv6 = len(transport.get_extra_info("sockname")) == 4
+
+    def connection_lost(self, error: Exception | None) -> None:
+        self.transport = None
+        self._end_calls()
+        if not self.closed.done():
+            self.closed.set_result(None)
+
+    def error_received(self, error: Exception) -> None:
+        self.counters["socket_error"] += 1
+        log.debug("socket error: %s", error)
+
+    def close(self) -> None:
+        """End every call and close the socket; `closed` tells when that is done."""
+        if self.transport is not None:
+            self.transport.close()
+        self._end_calls()
+
+    def _end_calls(self) -> None:
+        for call in list(self._calls.values()):
+            if not call.future.done():
+                call.future.set_result(None)
+        self._recent_puts.clear()
+
+    def _send(self, datagram: bytes, address: Address) -> None:
+        transport = self.transport
+        if transport is None:
+            return
+        host, port = address
+        if self._is_ipv6:
+            if ":" not in host:
+                host = f"::ffff:{host}"
+        elif ":" in host:
+            self.counters["unreachable_family"] += 1
+            return
+        if transport.get_write_buffer_size() > SEND_BUFFER_MAX:  # type: ignore[attr-defined]  # typeshed lacks it
+            self.counters["send_overflow"] += 1
+            return
+        self.counters["sent"] += 1
+        self.counters["bytes_sent"] += len(datagram)
+        transport.sendto(datagram, (host, port))
+
+    def can_reach(self, address: Address) -> bool:
+        """False for an IPv6 address on an IPv4 socket."""
+        return self._is_ipv6 or ":" not in address[0]
+
+    def datagram_received(self, data: bytes, addr: tuple[Any, ...]) -> None:
+        self.counters["received"] += 1
+        self.counters["bytes_received"] += len(data)
+        address = from_sockaddr(addr)
+        try:
+            if data[:1] == b"\x00":
+                self._receive_request(data, address)
+            else:
+                self._receive_answer(data, address)
+        except MalformedMessage as error:
+            self.counters[f"malformed_{error.reason}"] += 1
+            log.debug("dropped a datagram from %s: %s", format_address(address), error)
+        except Exception:
+            self.counters["internal_error"] += 1
+            log.exception("a bug: a datagram of %d bytes from %s", len(data), format_address(address))
+
+    # --- requests of others ---
+
+    def _receive_request(self, data: bytes, address: Address) -> None:
+        now_s = self.loop.time()
+        source = address if address[0] in ("127.0.0.1", "::1") else address[0]
+        if not self._limits.take(source, now_s):
+            self.counters["over_limit"] += 1
+            return
+        request = wire.decode(data)
+        if not isinstance(request, wire.Request):
+            raise MalformedMessage("kind")
+        if request.sender == self.own_id:
+            self.counters["own_id"] += 1
+            return
+        is_proven = self._tokens.is_valid(request.token, address, now_s)
+        if is_proven:
+            self._limits.prove(source)
+            if request.sender:
+                self.heard_from(Contact(request.sender, address))
+        answer = self._answer(request, address, is_proven, now_s)
+        if not is_proven and len(answer) > len(data):
+            answer = self._refusal(
+                request, address, now_s, "token", "prove the address with this token first"
+            )
+            if len(answer) > len(data):
+                self.counters["unproven_dropped"] += 1
+                return
+        self._send(answer, address)
+
+    def _answer(self, request: wire.Request, address: Address, is_proven: bool, now_s: float) -> bytes:
+        try:
+            methods.check_args(request.method, request.args)
+            if request.method in methods.NEEDS_TOKEN and not is_proven:
+                raise Refused("token", "prove the address with this token first")
+            if request.method == "ping":
+                result = None
+            elif self._serving is None:
+                raise Refused("client", "this node stores nothing for others")
+            elif request.method == "put_item":
+                return self._answer_put(request, address, now_s)
+            else:
+                result = self._serving.serve(request.method, request.args, address, now_s)
+        except MalformedMessage as error:
+            self.counters[f"malformed_{error.reason}"] += 1
+            return self._refusal(request, address, now_s, "malformed", str(error))
+        except Refused as error:
+            self.counters["refused"] += 1
+            return self._refusal(request, address, now_s, error.code, error.text)
+        except Exception:
+            self.counters["internal_error"] += 1
+            log.exception("a bug: %s failed", request.method)
+            return self._refusal(request, address, now_s, "internal", "the node failed to answer")
+        self.counters[f"served_{request.method}"] += 1
+        return wire.encode_reply(request.message_id, self.sender, self._tokens.issue(address, now_s), result)
+
+    def _answer_put(self, request: wire.Request, address: Address, now_s: float) -> bytes:
+        """A repeated put is answered from memory: carried out again, its own first copy would refuse it
+        (302).
+        """
+        memory_key = (address, request.message_id)
+        remembered = self._recent_puts.get(memory_key)
+        if remembered is not None:
+            return remembered
+        try:
+            self._serving.serve(request.method, request.args, address, now_s)  # type: ignore[union-attr]  # not a client
+        except Refused as error:
+            self.counters["refused"] += 1
+            answer = self._refusal(request, address, now_s, error.code, error.text)
+        else:
+            self.counters["served_put_item"] += 1
+            answer = wire.encode_reply(
+                request.message_id, self.sender, self._tokens.issue(address, now_s), None
+            )
+        self._recent_puts[memory_key] = answer
+        if len(self._recent_puts) > RECENT_PUTS_MAX:
+            self._recent_puts.popitem(last=False)
+        return answer
+
+    def _refusal(self, request: wire.Request, address: Address, now_s: float, code: str, text: str) -> bytes:
+        token = self._tokens.issue(address, now_s)
+        return wire.encode_refusal(request.message_id, self.sender, token, code, text)
+
+    # --- requests of ours ---
+
+    def begin(
+        self, address: Address, method: str, *args: Any, on_late: Callable[[], None] | None = None
+    ) -> asyncio.Future[Outcome]:
+        """Send a request; the future ends in an `Outcome` and never in an error.
+
+        Args:
+            on_late: called once when the answer takes longer than expected.
+        Raises:
+            NotRunning: the node is closed.
+            UsageError: the arguments make a datagram over the limit.
+        """
+        if self.transport is None or self.transport.is_closing():
+            raise NotRunning("the DHT node is closed; use it inside its `async with`")
+        future: asyncio.Future[Outcome] = self.loop.create_future()
+        if len(self._calls) >= CALLS_MAX:
+            self.counters["calls_overflow"] += 1
+            future.set_result(None)
+            return future
+        call = _Call(address, method, args, future, self.loop.time(), on_late)
+        message_id = secrets.token_bytes(wire.MESSAGE_ID_SIZE)
+        call.datagram = self._encode(message_id, call)
+        if len(call.datagram) > wire.DATAGRAM_SIZE_MAX:
+            raise UsageError(
+                f"a request of {len(call.datagram)} bytes is over the limit of {wire.DATAGRAM_SIZE_MAX}"
+            )
+        self._calls[message_id] = call
+        future.add_done_callback(lambda _: self._forget(message_id))
+        self._transmit(message_id, call)
+        return future
+
+    def _encode(self, message_id: bytes, call: _Call) -> bytes:
+        token = self._tokens_held.get(call.address, b"")
+        return wire.encode_request(message_id, call.method, self.sender, token, call.args, pad=not token)
+
+    def _transmit(self, message_id: bytes, call: _Call) -> None:
+        wait_units = RESEND_AT[call.sent] - (RESEND_AT[call.sent - 1] if call.sent else 0)
+        call.sent += 1
+        self._send(call.datagram, call.address)
+        call.timer = self.loop.call_later(
+            wait_units * self.round_trips.unit_s, self._on_timer, message_id, call
+        )
+
+    def _on_timer(self, message_id: bytes, call: _Call) -> None:
+        if call.future.done():
+            return
+        if call.sent == len(RESEND_AT):
+            self.counters["timeouts"] += 1
+            self.round_trips.missed()
+            call.future.set_result(None)
+            return
+        if call.on_late is not None:
+            call.on_late()
+            call.on_late = None
+        if not call.future.done():
+            self.counters["resent"] += 1
+            self._transmit(message_id, call)
+
+    def _forget(self, message_id: bytes) -> None:
+        call = self._calls.pop(message_id, None)
+        if call is not None and call.timer is not None:
+            call.timer.cancel()
+
+    def _receive_answer(self, data: bytes, address: Address) -> None:
+        message_id = data[1 : wire.HEADER_SIZE]
+        call = self._calls.get(message_id)
+        if call is None:
+            self.counters["unknown_reply"] += 1
+            return
+        if call.address != address:
+            self.counters["foreign_reply"] += 1
+            return
+        message = wire.decode(data)
+        if isinstance(message, wire.Request):
+            raise MalformedMessage("kind")
+        if message.token:
+            self._hold_token(address, message.token)
+        if isinstance(message, wire.Refusal):
+            self._accept_refusal(call, message)
+            return
+        try:
+            result = methods.parse_result(call.method, message.result)
+        except MalformedMessage:
+            call.future.set_result(None)
+            raise
+        if call.sent == 1:
+            self.round_trips.answered(self.loop.time() - call.started_s)
+        if message.sender:
+            self.heard_from(Contact(message.sender, address))
+        if not call.future.done():
+            call.future.set_result(Answer(message.sender, result))
+
+    def _accept_refusal(self, call: _Call, refusal: wire.Refusal) -> None:
+        if refusal.code == "token" and refusal.token and not call.token_renewed:
+            call.token_renewed = True
+            call.datagram = self._encode(refusal.message_id, call)
+            self._send(call.datagram, call.address)
+            return
+        if refusal.sender:
+            self.heard_from(Contact(refusal.sender, call.address))
+        call.future.set_result(refusal)
+
+    def _hold_token(self, address: Address, token: bytes) -> None:
+        self._tokens_held[address] = token
+        self._tokens_held.move_to_end(address)
+        if len(self._tokens_held) > TOKENS_HELD_MAX:
+            self._tokens_held.popitem(last=False)
+
+    async def call(self, address: Address, method: str, *args: Any) -> Answer:
+        """Ask and wait for the answer.
+
+        Raises:
+            RpcTimeout: no proper answer within about two seconds.
+            RpcError: the other node refused.
+            NotRunning: the node is closed.
+        """
+        outcome = await self.begin(address, method, *args)
+        if outcome is None:
+            raise RpcTimeout(f"{format_address(address)} did not answer {method}")
+        if isinstance(outcome, wire.Refusal):
+            raise RpcError(outcome.code, outcome.text)
+        return outcome
+
+    # --- who is there ---
+
+    def heard_from(self, contact: Contact) -> None:
+        """A contact whose address is proved sent a proper message: it belongs into the table."""
+        if contact.id == self.own_id:
+            return
+        known = self.router.get(contact.id) == contact
+        to_check = self.router.add_contact(contact, self.loop.time())
+        if to_check is not None:
+            self._check(to_check)
+        elif not known and self.on_new_contact is not None:
+            self.on_new_contact(contact)
+
+    def no_answer_from(self, contact: Contact) -> None:
+        """A call to *contact* ended without a proper answer from its id."""
+        if self.router.failed(contact):
+            log.debug("%s left the routing table", format_address(contact.address))
+            if self.on_lost_contact is not None:
+                self.on_lost_contact(contact)
+
+    def _check(self, contact: Contact) -> None:
+        """Ping a contact whose place another could have."""
+        if contact.id in self._checks or len(self._checks) >= CHECKS_MAX or self.transport is None:
+            return
+        self._checks.add(contact.id)
+
+        def ended(future: asyncio.Future[Outcome]) -> None:
+            self._checks.discard(contact.id)
+            if not future.cancelled():
+                self.settle(contact, future.result())
+
+        self.begin(contact.address, "ping").add_done_callback(ended)
+
+    def settle(self, contact: Contact, outcome: Outcome) -> None:
+        """Book how a call to *contact* ended: anything but a message from its id is a failure."""
+        if self.transport is not None and (outcome is None or outcome.sender not in (contact.id, b"")):
+            self.no_answer_from(contact)
