@@ -1,5 +1,7 @@
 """The rules of the exchange, usable alone: no network, no clock, no randomness, no floats."""
 
+from dhtex.matching.auction import Indication
+from dhtex.matching.batch import Batch
 from dhtex.matching.commands import (
     Amend,
     Cancel,
@@ -15,6 +17,7 @@ from dhtex.matching.commands import (
     decode_commands,
     encode_commands,
 )
+from dhtex.matching.engine import MatchingEngine
 from dhtex.matching.events import (
     Accepted,
     Amended,
@@ -30,21 +33,28 @@ from dhtex.matching.events import (
     Triggered,
 )
 from dhtex.matching.market import Limits, MarketSpec, Phase
+from dhtex.matching.views import Depth, LevelChange, Order
 
 __all__ = [
     "Accepted",
     "Amend",
     "Amended",
+    "Batch",
     "Cancel",
     "CancelAll",
     "CancelReason",
     "Cancelled",
     "Command",
+    "Depth",
     "Event",
     "Expired",
+    "Indication",
     "Kind",
+    "LevelChange",
     "Limits",
     "MarketSpec",
+    "MatchingEngine",
+    "Order",
     "OrderId",
     "Phase",
     "PhaseChanged",

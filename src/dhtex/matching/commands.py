@@ -1,10 +1,11 @@
 """What a member may ask of the market, and how that travels.
 
-On the wire a batch is one msgpack array of rows, a row an array of its operation's number and its fields, trailing
-defaults left out. Exactly what `encode_commands` writes is accepted: other spellings of the same values are malformed,
-so replicas with different msgpack versions cannot disagree on what is a batch.
+On the wire a batch is one msgpack array of rows, a row an array of its operation's number and its fields,
+trailing defaults left out. Exactly what `encode_commands` writes is accepted: other spellings of the same
+values are malformed, so replicas with different msgpack versions cannot disagree on what is a batch.
 
-    buy  0, sell 1   quantity, price, self-trade, time in force, kind, flags, display, expiry, trigger, trail, account, tag
+    buy  0, sell 1   quantity, price, self-trade, time in force, kind, flags, display, expiry,
+                     trigger, trail, account, tag
     amend        2   node id, n, quantity, price, account
     cancel       3   node id, n, account
     cancel tag   4   tag, account
@@ -103,7 +104,8 @@ class Place:
         price: ticks; of limit and stop-limit orders only.
         kind: how it finds its price.
         time_in_force: how long it lives.
-        expiry: GTD only: microseconds since the epoch; it expires before the first command of that time or later.
+        expiry: GTD only: microseconds since the epoch; it expires before the first command of that time or
+            later.
         trigger: ticks, of stop and stop-limit orders only.
         trail: ticks between a trailing stop's trigger and the last trade price.
         post_only: rejected where it would trade on arrival.
@@ -198,7 +200,8 @@ _TEXT: Final = frozenset({str})
 _INT_OR_NIL: Final = frozenset({int, type(None)})
 
 _PLACE_TYPES: Final = (
-    _INT, _INT, _INT_OR_NIL, _INT, _INT, _INT, _INT, _INT_OR_NIL, _INT_OR_NIL, _INT_OR_NIL, _INT_OR_NIL, _TEXT, _TEXT,
+    _INT, _INT, _INT_OR_NIL, _INT, _INT, _INT, _INT,
+    _INT_OR_NIL, _INT_OR_NIL, _INT_OR_NIL, _INT_OR_NIL, _TEXT, _TEXT,
 )  # fmt: skip
 _TYPES: Final[dict[int, tuple[frozenset[type], ...]]] = {
     Side.BUY: _PLACE_TYPES,
@@ -245,10 +248,10 @@ def row_of(command: Command) -> Row:
             )
         case Amend(order, quantity, price, account):
             row = (AMEND, order.node_id, order.n, quantity, price, account)
-        case Cancel(None, account, tag):
-            row = (CANCEL_TAG, tag, account)
-        case Cancel(order, account, _):
-            row = (CANCEL, order.node_id, order.n, account)
+        case Cancel(order=None):
+            row = (CANCEL_TAG, command.tag, command.account)
+        case Cancel(order=OrderId() as order):
+            row = (CANCEL, order.node_id, order.n, command.account)
         case CancelAll(side, account_or_all):
             row = (CANCEL_ALL, None if side is None else _plain(side), account_or_all)
         case SetPhase(phase):
@@ -258,7 +261,7 @@ def row_of(command: Command) -> Row:
     return _trimmed(row)
 
 
-def _plain(member: IntEnum) -> int:
+def _plain(member: object) -> object:
     """The number of an enumeration's member; anything else stays as it is and is malformed later."""
     return int(member) if isinstance(member, IntEnum) else member
 
@@ -274,7 +277,7 @@ def _trimmed(row: Row) -> Row:
 
 
 def full_row(row: object) -> Row:
-    """*row* with its defaults filled in, every field of the right type and every enumeration within its range.
+    """*row* with its defaults filled in, each field of the right type, each enumeration within its range.
 
     Raises:
         MalformedMessage: not such a row: `type`, `operation`, `arity`, `range` or `text`.
@@ -393,8 +396,9 @@ def decode_rows(batch: bytes) -> tuple[Row, ...]:
     """
     try:
         rows: tuple[Row, ...] = msgpack.unpackb(batch, use_list=False)
-        # Written again it must be the same bytes. This costs 2 % and settles at once what msgpack's versions and its
-        # pure-Python twin may treat differently: depth, repeated keys, extension types, longer forms of a number.
+        # Written again it must be the same bytes. This costs 2 % and settles at once what msgpack's versions
+        # and its pure-Python twin may treat differently: depth, repeated keys, extension types, longer forms
+        # of a number.
         same = type(rows) is tuple and msgpack.packb(rows) == batch
     except Exception as error:  # whatever the bytes, exactly one error comes out
         raise MalformedMessage("msgpack", "not a batch of commands") from error

@@ -2,10 +2,12 @@
 
 The events of one command come in this order, numbered by `index` from 0:
 
-1. `Expired`, for each order whose time ended before the command; `PhaseChanged` and auction trades, if a pause ended;
+1. `Expired`, for each order whose time ended before the command; `PhaseChanged` and auction trades, if a
+   pause ended;
 2. the answer: one of `Rejected`, `Accepted`, `Amended`, `Cancelled`, `PhaseChanged`;
 3. what followed from it: `Trade`, `Replenished`, `Cancelled`, `PhaseChanged`;
-4. for each stop that was set off, and each all-or-none order that could now be filled: `Triggered`, then its own 3.
+4. for each stop that was set off, and each all-or-none order that could now be filled: `Triggered`, then
+   its own 3.
 
 Source: `design: matching, Events`.
 """
@@ -23,53 +25,53 @@ from dhtex.matching.market import Phase
 class RejectReason(IntEnum):
     """Why a command was refused. The first reason that applies is given, in this order."""
 
-    MALFORMED = 0
+    MALFORMED = 1
     """The bytes are no command, or the whole batch is not one."""
-    INVALID_ID = 1
+    INVALID_ID = 2
     """The sender is not a node id of 20 bytes, or its number is outside 1 … 2**63 - 1."""
-    DUPLICATE_ID = 2
+    DUPLICATE_ID = 3
     """The sender's number is not above the last one it used."""
-    UNKNOWN_ORDER = 3
+    UNKNOWN_ORDER = 4
     """Amend, cancel: no open order has this id or tag."""
-    NOT_OWNER = 4
+    NOT_OWNER = 5
     """Amend, cancel: the order belongs to another node, or another account of this one."""
-    NOT_OPERATOR = 5
+    NOT_OPERATOR = 6
     """Phase: only the market's operator may."""
-    PHASE_UNCHANGED = 6
+    PHASE_UNCHANGED = 7
     """Phase: the market is in it already."""
-    HALTED = 7
+    HALTED = 8
     """Place, amend: the market is halted."""
-    NOT_IN_AUCTION = 8
+    NOT_IN_AUCTION = 9
     """Place: while orders gather there are no market, IOC, FOK, post-only and all-or-none orders."""
-    INVALID_COMBINATION = 9
+    INVALID_COMBINATION = 10
     """Fields that exclude each other, or one that is missing: see the table of kinds in the reference."""
-    NOTHING_TO_AMEND = 10
+    NOTHING_TO_AMEND = 11
     """Amend: neither a quantity nor a price, or a price for an order that has none."""
-    INVALID_QUANTITY = 11
+    INVALID_QUANTITY = 12
     """Outside 1 … the market's highest."""
-    INVALID_PRICE = 12
+    INVALID_PRICE = 13
     """Outside 1 … the market's highest."""
-    INVALID_TRIGGER = 13
+    INVALID_TRIGGER = 14
     """A trigger or trail outside 1 … the market's highest price."""
-    INVALID_DISPLAY = 14
+    INVALID_DISPLAY = 15
     """Outside 1 … the quantity, or more slices than the market allows."""
-    INVALID_EXPIRY = 15
+    INVALID_EXPIRY = 16
     """Not after the command's own timestamp, or above 2**63 - 1."""
-    ALREADY_FILLED = 16
+    ALREADY_FILLED = 17
     """Amend: the new whole quantity is not above what is gone already."""
-    TEXT_TOO_LONG = 17
+    TEXT_TOO_LONG = 18
     """Account or tag."""
-    DUPLICATE_TAG = 18
+    DUPLICATE_TAG = 19
     """The account has an open order with this tag."""
-    MARKET_FULL = 19
+    MARKET_FULL = 20
     """Open orders in all are at the market's limit."""
-    ACCOUNT_FULL = 20
+    ACCOUNT_FULL = 21
     """Open orders of the account are at the market's limit."""
-    CONTINGENT_FULL = 21
+    CONTINGENT_FULL = 22
     """Trailing stops and all-or-none orders are at the market's limit."""
-    LEVELS_FULL = 22
+    LEVELS_FULL = 23
     """The book has no room for another price."""
-    POST_ONLY = 23
+    POST_ONLY = 24
     """It would trade on arrival."""
 
 
@@ -85,9 +87,9 @@ class CancelReason(IntEnum):
     SELF_TRADE = 3
     """It met an order of its own node and account."""
     PAUSED = 4
-    """The remainder of an IOC or market order that ran into a price band, or was set off in a pause."""
+    """The remainder of an IOC or market order that ran into a price band."""
     LEVELS_FULL = 5
-    """A stop-limit order was set off, or a fill moved on, where the book has no room for another price."""
+    """The remainder of an order that was set off where the book has no room for another price."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -198,13 +200,15 @@ class Amended(_Event):
     Attributes:
         order: which.
         side: its side.
-        price: its limit in ticks from now on; `None` if it has none.
+        previous_price: its limit in ticks until now; `None` if it has none.
+        price: its limit in ticks from now on.
         quantity: lots open from now on.
         kept_priority: whether it kept its place in the queue.
     """
 
     order: OrderId
     side: Side
+    previous_price: int | None
     price: int | None
     quantity: int
     kept_priority: bool
@@ -217,10 +221,12 @@ class Triggered(_Event):
     Attributes:
         order: which.
         side: its side.
+        price: its limit in ticks; `None` if it has none.
     """
 
     order: OrderId
     side: Side
+    price: int | None
 
 
 @dataclass(frozen=True, slots=True)

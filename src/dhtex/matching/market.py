@@ -1,7 +1,8 @@
 """What is traded and on what terms: the one place where text becomes whole numbers, and back.
 
-A `MarketSpec` is part of its group's identity: every field goes into `canonical()`, whose hash is the group id, so
-replicas that disagree on a tick or a limit never meet. Inside the engine there are only ticks and lots.
+A `MarketSpec` is part of its group's identity: every field goes into `canonical()`, whose hash is the group
+id, so replicas that disagree on a tick or a limit never meet. Inside the engine there are only ticks and
+lots.
 Source: `design: matching, Numbers`.
 """
 
@@ -36,7 +37,7 @@ Number = str | Decimal | int
 
 
 class Phase(IntEnum):
-    """What the market does with orders; changed by the operator's commands and by price bands, never by a timer."""
+    """What the market does with orders; changed by the operator and by price bands, never by a timer."""
 
     CONTINUOUS = 0
     """Orders match as they come."""
@@ -121,7 +122,7 @@ class MarketSpec:
         static_band_bps: int = 0,
         pause_us: int = 60_000_000,
     ) -> None:
-        if not isinstance(symbol, str) or not _SYMBOL.fullmatch(symbol):
+        if not _SYMBOL.fullmatch(symbol):
             raise MarketError(
                 f"symbol {symbol!r} is not 1 to 32 letters, digits and . _ : / -, such as BTC-USD"
             )
@@ -132,10 +133,8 @@ class MarketSpec:
                 )
         if type(pause_us) is not int or not 0 < pause_us <= MAX_INTEGER:
             raise MarketError(f"pause_us is {pause_us!r}; it must be a positive whole number of microseconds")
-        if not isinstance(operator, bytes) or len(operator) not in (0, NODE_ID_SIZE):
+        if len(operator) not in (0, NODE_ID_SIZE):
             raise MarketError(f"the operator is a node id of {NODE_ID_SIZE} bytes, or empty for none")
-        if not isinstance(opening, Phase):
-            raise MarketError(f"opening is {opening!r}; it must be a Phase")
         values = {
             "symbol": symbol,
             "tick_size": _step("tick size", tick_size),
@@ -268,6 +267,6 @@ def _steps(name: str, number: Number, step_name: str, step: Decimal, highest: in
 
 def _times(count: int, step: Decimal) -> Decimal:
     """*count* steps, exactly: `Decimal` multiplication would round to its context."""
-    sign, digits, exponent = step.as_tuple()
+    _, digits, exponent = step.as_tuple()
     scaled = count * int("".join(map(str, digits)))
     return Decimal((int(scaled < 0), tuple(map(int, str(abs(scaled)))), int(exponent)))

@@ -1,0 +1,139 @@
+"""What becomes of an order that enters the market, and of those that its trades set off."""
+
+from __future__ import annotations
+
+from dhtex.matching.commands import Kind, TimeInForce
+from dhtex.matching.events import CancelReason
+from dhtex.matching.market import Phase
+from dhtex.matching.orders import (
+    KEY,
+    MARKET_BUY,
+    MARKET_SELL,
+    OWNER,
+    PRIORITY,
+    QTY,
+    TERMS,
+    N,
+    Node,
+    Terms,
+)
+from dhtex.matching.state import State
+from dhtex.matching.stops import follow
+from dhtex.matching.stream import DROPPED, PHASE_CHANGED, TRIGGERED, Stream
+from dhtex.matching.taking import can_fill, take
+
+
+def enter(state: State, node: Node, out: Stream, *, known: bool, force: int = TimeInForce.GTC) -> None:
+    """Let an order trade, then rest, sleep, or go.
+
+    Args:
+        state: the market.
+        node: linked nowhere; its QTY is all of its open quantity, its PRIORITY the command's position.
+        out: receives the events.
+        known: whether it is registered as open already: it was amended or set off.
+        force: its time in force, an order without terms having no place for it.
+    """
+    terms: Terms | None = node[TERMS]
+    if terms is not None and terms.asleep:
+        if terms.kind == Kind.TRAILING_STOP and terms.trigger is None and state.last is not None:
+            follow(node, state.last)
+        state.stops.add(node)
+        if not known:
+            state.register(node)
+        return
+    rests = force in (TimeInForce.GTC, TimeInForce.GTD) and node[KEY] not in (MARKET_BUY, MARKET_SELL)
+    if state.phase is not Phase.CONTINUOUS:
+        _settle(state, node, out, known=known, rests=rests, reason=CancelReason.PAUSED)
+        return
+    key = node[KEY]
+    bound = state.bound(key)
+    whole = terms is not None and terms.all_or_none
+    reason = CancelReason.UNFILLED
+    if force == TimeInForce.FOK or whole:
+        if can_fill(state, node, bound):
+            take(state, node, bound, state.position, out)
+        else:
+            reason = CancelReason.KILLED
+    else:
+        take(state, node, bound, state.position, out)
+        if bound < key and node[QTY] and state.crosses(key):
+            pause(state, out)
+            reason = CancelReason.PAUSED
+    _settle(state, node, out, known=known, rests=rests, reason=reason)
+
+
+def _settle(state: State, node: Node, out: Stream, *, known: bool, rests: bool, reason: CancelReason) -> None:
+    """Put what is left of an order where it belongs, or cancel it for *reason*."""
+    terms: Terms | None = node[TERMS]
+    left = node[QTY]
+    beside = terms is not None and terms.all_or_none
+    if left and rests and not beside and not state.room_for(node[KEY]):
+        rests, reason = False, CancelReason.LEVELS_FULL
+    if left and rests:
+        if not known:
+            state.register(node)
+        if beside:
+            state.book.add_beside(node)
+            return
+        if terms is not None and terms.display is not None:
+            node[QTY] = min(terms.display, left)
+            terms.hidden = left - node[QTY]
+        state.book.add(node)
+        return
+    if left:
+        out += (DROPPED, node[OWNER].node_id, node[N], node[KEY], left, 0, int(reason))
+    if known:
+        state.forget(node)
+
+
+def pause(state: State, out: Stream) -> None:
+    """A price band was reached: gather orders from here on, for as long as the market's terms say."""
+    state.phase = Phase.AUCTION
+    state.resume_at = state.timestamp + state.spec.pause_us
+    out += (PHASE_CHANGED, int(Phase.AUCTION), None)
+
+
+def settle_down(state: State, out: Stream) -> None:
+    """Run what the command set off, until nothing more is: each stop, each all-or-none order, as its own command.
+
+    It ends, because each of them runs once: a stop never sleeps again, an all-or-none order is filled whole.
+    """
+    queue: list[Node] = []
+    while state.phase is Phase.CONTINUOUS:
+        node = _fillable(state)
+        if node is not None:
+            state.lift(node)
+            _set_off(state, node, out)
+            continue
+        if state.last is not None and state.stops.reached(state.last):
+            queue += state.stops.take(state.last)
+        if not queue:
+            return
+        _wake(state, queue.pop(0), out)
+    for node in queue:  # a pause came first; they sleep on, and are looked at again after the auction
+        state.stops.add(node)
+
+
+def _wake(state: State, node: Node, out: Stream) -> None:
+    terms: Terms = node[TERMS]
+    terms.kind = Kind.LIMIT if terms.kind == Kind.STOP_LIMIT else Kind.MARKET
+    terms.trigger = terms.trail = None
+    node[PRIORITY] = state.position
+    _set_off(state, node, out)
+
+
+def _set_off(state: State, node: Node, out: Stream) -> None:
+    out += (TRIGGERED, node[OWNER].node_id, node[N], node[KEY])
+    enter(state, node, out, known=True, force=node[TERMS].force)
+
+
+def _fillable(state: State) -> Node | None:
+    """The first all-or-none order, buys before sells, that the other side can now fill whole."""
+    for queue in state.book.beside:
+        for _, _, node in queue:
+            key = state.bound(node[KEY])
+            opposite = state.book.beside[node[KEY] > 0]
+            meets = state.crosses(key) or (opposite and opposite[0][0] <= key)
+            if meets and can_fill(state, node, key):
+                return node
+    return None
