@@ -11,7 +11,7 @@ from dhtex.transport.link import Link
 
 
 class Links:
-    """Links by key and node id; of strangers at most *strangers_max*, the one quiet for longest goes first."""
+    """Links by key and node id; of strangers at most *strangers_max*: the quietest goes first."""
 
     def __init__(self, strangers_max: int) -> None:
         self.members: frozenset[NodeId] = frozenset()

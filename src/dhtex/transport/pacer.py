@@ -21,6 +21,7 @@ class Pacer:
         self._awake_since = 0.0
         self._deadlines: dict[Link, float] = {}
         self._timer: asyncio.TimerHandle | None = None
+        self._timer_at = 0.0
 
     def wake(self, link: Link) -> None:
         """*link* may have something to send, or a new deadline."""
@@ -60,9 +61,10 @@ class Pacer:
         # A timer that fires too early finds nothing to do and is set anew: cheaper than moving it with every
         # datagram.
         if self._timer is not None:
-            if self._timer.when() <= deadline:
+            if self._timer_at <= deadline:
                 return
             self._timer.cancel()
+        self._timer_at = deadline
         self._timer = self._loop.call_at(deadline, self._on_timer)
 
     def _on_timer(self) -> None:
