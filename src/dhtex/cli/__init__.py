@@ -1,10 +1,61 @@
-"""The `dhtex` command; one file a subcommand."""
+"""The `dhtex` command; one file a subcommand, imported when it is called."""
 
 from __future__ import annotations
 
+import importlib
+import sys
+from importlib.metadata import version
+from typing import Final
+
 import click
 
+from dhtex.errors import DhtexError
 
-@click.group()
+_COMMANDS: Final = {
+    "demo": "dhtex.cli.demo:demo",
+    "grape": "dhtex.cli.grape:grape",
+    "journal": "dhtex.cli.journal:journal",
+    "peer": "dhtex.cli.peer:peer",
+    "replay": "dhtex.cli.replay:replay",
+    "simulate": "dhtex.cli.simulate:simulate",
+}
+"""Name of a subcommand -> where it is."""
+
+
+class _Commands(click.Group):
+    """Imports a subcommand when it is named, so that `dhtex --help` and each command start fast."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return sorted(_COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        target = _COMMANDS.get(cmd_name)
+        if target is None:
+            return None
+        module, _, attribute = target.partition(":")
+        command: click.Command = getattr(importlib.import_module(module), attribute)
+        return command
+
+    def invoke(self, ctx: click.Context) -> object:
+        """Errors of this package end as one sentence and their exit code, never as a traceback."""
+        try:
+            return super().invoke(ctx)
+        except DhtexError as error:
+            click.echo(f"dhtex: {error}", err=True)
+            sys.exit(error.exit_code)
+
+
+@click.group(
+    cls=_Commands,
+    context_settings={
+        "auto_envvar_prefix": "DHTEX",
+        "help_option_names": ["-h", "--help"],
+        "show_default": True,
+    },
+)
+@click.version_option(version("dhtex"), prog_name="dhtex")
 def main() -> None:
-    """A peer-to-peer exchange."""
+    """A peer-to-peer exchange: discovery, one agreed order of events, a real matching engine.
+
+    Every option can be given by an environment variable: `dhtex peer --market` is DHTEX_PEER_MARKET.
+    """

@@ -1,0 +1,137 @@
+"""`dhtex peer`: join a market, trade at a prompt or through a pipe."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Final
+
+import click
+
+from dhtex.cli.console import converse
+from dhtex.cli.logs import configure, log_options
+from dhtex.cli.options import Addresses, NodeIds
+from dhtex.cli.output import JsonOutput, TextOutput
+from dhtex.cli.pipe import read_lines
+from dhtex.cli.progress import show_catch_up
+from dhtex.cli.running import run
+from dhtex.cli.shell import Shell
+from dhtex.errors import NotRunning
+from dhtex.matching import MarketSpec
+from dhtex.peer import Founding, Peer, default_data_dir
+
+_DURABILITY: Final = click.Choice(("fsync", "os"))
+
+
+@click.command()
+@click.option("--market", default="BTC-USD", help="Symbol of the market.")
+@click.option("--tick", default="0.01", help="Smallest price step; part of what the market is.")
+@click.option("--lot", default="0.00000001", help="Smallest amount step; likewise.")
+@click.option("--bn", type=Addresses(), default="127.0.0.1:20001", help="Grapes, host:port,...; '' for none.")
+@click.option("--contact", type=Addresses(), default="", help="Peers to ask beside those that Grapes name.")
+@click.option("--host", default="127.0.0.1", help="Address to listen on.")
+@click.option("--port", default=0, type=click.IntRange(0, 65535), help="UDP port; 0 for one from the system.")
+@click.option("--advertise", default="", help="host:port that others should use, as behind a NAT.")
+@click.option("--identity", default="default", help="Name of the key pair in the data directory.")
+@click.option("--data-dir", type=click.Path(path_type=Path, file_okay=False), default=None,
+              help="Where keys and journals are kept.  [default: the user's data directory]")  # fmt: skip
+@click.option("--ephemeral", is_flag=True, help="Keep nothing: a new identity, no journal.")
+@click.option(
+    "--durability", type=_DURABILITY, default="fsync", help="fsync survives power failure, os a crash."
+)
+@click.option("--found", "founding", flag_value="found", help="Found the group, whatever is announced.")
+@click.option("--join", "founding", flag_value="join", help="Never found a group, wait for one.")
+@click.option("--observe", is_flag=True, help="Follow without becoming a member; no trading.")
+@click.option("--allow", type=NodeIds(), default=None, help="File of node ids that may talk, one a line.")
+@click.option(
+    "--max-datagram", default=1200, type=click.IntRange(512, 8192), help="Bytes; more only on a LAN."
+)
+@click.option("--json", "as_json", is_flag=True, help="One JSON object a line instead of text.")
+@log_options
+def peer(
+    market: str,
+    tick: str,
+    lot: str,
+    bn: tuple[str, ...],
+    contact: tuple[str, ...],
+    host: str,
+    port: int,
+    advertise: str,
+    identity: str,
+    data_dir: Path | None,
+    ephemeral: bool,
+    durability: str,
+    founding: str | None,
+    observe: bool,
+    allow: frozenset[bytes] | None,
+    max_datagram: int,
+    as_json: bool,
+    log_level: str,
+    log_json: bool,
+) -> None:
+    """Join a market and trade: `buy 100 50`, `sell 30 49.5`, `book`, `help`.
+
+    Lines can also be piped in, one command a line; the exit code is 1 if one was refused. Ctrl-C and SIGTERM leave
+    the group in order.
+    """
+    configure(log_level, log_json)
+    folder = None if ephemeral else (data_dir or default_data_dir())
+
+    def make() -> Peer:
+        return Peer(
+            MarketSpec(market, tick, lot),
+            bootstrap=bn,
+            contacts=contact,
+            identity=None if ephemeral else identity,
+            data_dir=folder,
+            host=host,
+            port=port,
+            advertise=advertise or None,
+            founding=Founding(founding or "auto"),
+            observe=observe,
+            wait=False,
+            durability=durability,
+            allow=allow,
+            max_datagram=max_datagram,
+        )
+
+    sys.exit(run(lambda: _trade(make, as_json, folder)))
+
+
+async def _trade(make: Callable[[], Peer], as_json: bool, folder: Path | None) -> int:
+    """Run until the input ends, `quit`, a signal or a failure; the exit code."""
+    peer = make()
+    shell = Shell(peer, JsonOutput() if as_json else TextOutput())
+    interactive = sys.stdin.isatty() and not as_json
+    async with contextlib.AsyncExitStack() as stack:
+        stack.push_async_callback(_end, asyncio.create_task(shell.tell_news()))
+        await stack.enter_async_context(peer)
+        stack.push_async_callback(shell.close)
+        shell.started()
+        if interactive:
+            work = asyncio.create_task(converse(shell, peer, folder))
+        else:
+            work = asyncio.create_task(read_lines(shell, peer))
+            stack.push_async_callback(_cancel, asyncio.create_task(show_catch_up(peer)))
+        stack.push_async_callback(_cancel, work)
+        failure = asyncio.create_task(peer.failure())
+        stack.push_async_callback(_cancel, failure)
+        await asyncio.wait((work, failure), return_when=asyncio.FIRST_COMPLETED)
+        if failure.done():
+            raise failure.result()
+        await work
+    return 1 if shell.refused else 0
+
+
+async def _cancel(task: asyncio.Task[object]) -> None:
+    task.cancel()
+    with contextlib.suppress(asyncio.CancelledError, NotRunning):
+        await task
+
+
+async def _end(news: asyncio.Task[None]) -> None:
+    """The peer is closed: its streams have ended, and so does whoever reads them."""
+    await news

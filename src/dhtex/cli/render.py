@@ -1,0 +1,204 @@
+"""Trades, results, books and members as tables and lines, and as plain values for JSON."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from decimal import Decimal
+from typing import Any
+
+from rich.table import Table
+
+from dhtex.identity import short_id
+from dhtex.matching import OrderId
+from dhtex.peer import Depth, OpenOrder, OrderStatus, Peer, Result, TradeReport
+
+
+def plain(number: Decimal) -> str:
+    """A decimal without an exponent."""
+    return format(number, "f")
+
+
+def trade_fields(trade: TradeReport) -> dict[str, Any]:
+    """A trade for JSON."""
+    return {
+        "id": trade.trade_id,
+        "position": trade.position,
+        "price": plain(trade.price),
+        "quantity": plain(trade.quantity),
+        "maker": trade.maker.node_id.hex() + f":{trade.maker.n}",
+        "taker": trade.taker.node_id.hex() + f":{trade.taker.n}",
+        "aggressor": None if trade.aggressor is None else trade.aggressor.name.lower(),
+        "timestamp": trade.timestamp,
+    }
+
+
+def trade_line(trade: TradeReport, own: bytes) -> str:
+    """`trade  30 @ 49.50  you c0ffee12:3 <- 9a8b7c6d:1`."""
+    aggressor = "auction" if trade.aggressor is None else trade.aggressor.name.lower()
+    return (
+        f"trade {plain(trade.quantity)} @ {plain(trade.price)}: {_name(trade.taker, own)} "
+        f"({aggressor}) met {_name(trade.maker, own)}"
+    )
+
+
+def _name(order: OrderId, own: bytes) -> str:
+    return f"your {order}" if order.node_id == own else str(order)
+
+
+def result_fields(result: Result) -> dict[str, Any]:
+    """A result for JSON."""
+    return {
+        "order": str(result.order),
+        "position": result.position,
+        "status": result.status.value,
+        "filled": plain(result.filled),
+        "remaining": plain(result.remaining),
+        "reason": result.reason,
+        "fills": [{"price": plain(t.price), "quantity": plain(t.quantity)} for t in result.trades],
+    }
+
+
+def result_line(result: Result) -> str:
+    """`c0ffee12:3 final at 17: 30 filled (30 @ 49.50), 70 open`."""
+    parts: list[str] = []
+    if result.trades:
+        fills = ", ".join(f"{plain(trade.quantity)} @ {plain(trade.price)}" for trade in result.trades)
+        parts.append(f"{plain(result.filled)} filled ({fills})")
+    match result.status:
+        case OrderStatus.OPEN:
+            parts.append(f"{plain(result.remaining)} open")
+        case OrderStatus.CANCELLED:
+            parts.append(
+                f"the rest cancelled: {result.reason}" if result.trades else f"cancelled: {result.reason}"
+            )
+        case OrderStatus.REJECTED:
+            parts.append(f"rejected: {result.reason}")
+        case OrderStatus.DONE:
+            parts.append("done")
+        case OrderStatus.FILLED:
+            pass
+    return f"{result.order} final at {result.position}: {', '.join(parts)}"
+
+
+def depth_fields(depth: Depth) -> dict[str, Any]:
+    """A book for JSON: `[price, quantity]` a level, best first."""
+    return {
+        "bids": [[plain(level.price), plain(level.quantity)] for level in depth.bids],
+        "asks": [[plain(level.price), plain(level.quantity)] for level in depth.asks],
+    }
+
+
+def depth_table(depth: Depth, title: str) -> Table:
+    """A book, bids left, asks right, best on top."""
+    table = Table(title=title, title_justify="left")
+    for name in ("bid amount", "bid", "ask", "ask amount"):
+        table.add_column(name, justify="right" if name in ("bid amount", "bid") else "left")
+    for row in range(max(len(depth.bids), len(depth.asks), 1)):
+        bid = depth.bids[row] if row < len(depth.bids) else None
+        ask = depth.asks[row] if row < len(depth.asks) else None
+        table.add_row(
+            plain(bid.quantity) if bid else "",
+            plain(bid.price) if bid else "",
+            plain(ask.price) if ask else "",
+            plain(ask.quantity) if ask else "",
+        )
+    return table
+
+
+def trades_table(trades: Iterable[TradeReport], own: bytes) -> Table:
+    """The last trades, oldest first."""
+    table = Table(title="trades", title_justify="left")
+    for name, justify in (
+        ("id", "left"),
+        ("amount", "right"),
+        ("price", "right"),
+        ("taker", "left"),
+        ("maker", "left"),
+    ):
+        table.add_column(name, justify="right" if justify == "right" else "left")
+    for trade in trades:
+        table.add_row(
+            trade.trade_id,
+            plain(trade.quantity),
+            plain(trade.price),
+            f"{_name(trade.taker, own)} {'' if trade.aggressor is None else trade.aggressor.name.lower()}",
+            _name(trade.maker, own),
+        )
+    return table
+
+
+def orders_table(orders: Sequence[OpenOrder], pending: Sequence[tuple[OrderId, str]]) -> Table:
+    """Own orders: open in the book, and pending."""
+    table = Table(title="your orders", title_justify="left")
+    for name in ("id", "side", "open", "of", "price", "state"):
+        table.add_column(name, justify="right" if name in ("open", "of", "price") else "left")
+    for order in orders:
+        price = "" if order.price is None else plain(order.price)
+        table.add_row(
+            str(order.id),
+            order.side.name.lower(),
+            plain(order.remaining),
+            plain(order.quantity),
+            price,
+            order.state,
+        )
+    for order_id, shown in pending:
+        table.add_row(str(order_id), shown, "", "", "", "pending")
+    return table
+
+
+def order_fields(order: OpenOrder) -> dict[str, Any]:
+    """An open order for JSON."""
+    return {
+        "order": str(order.id),
+        "side": order.side.name.lower(),
+        "quantity": plain(order.quantity),
+        "remaining": plain(order.remaining),
+        "price": None if order.price is None else plain(order.price),
+        "state": order.state,
+    }
+
+
+def peers_table(peer: Peer) -> Table:
+    """The members of the view."""
+    table = Table(
+        title=f"view {peer.view.number if peer.view else 0} of {peer.spec.symbol}", title_justify="left"
+    )
+    table.add_column("node")
+    table.add_column("address")
+    table.add_column("")
+    for row in peer_rows(peer):
+        table.add_row(row["node"][:8], row["address"], "you" if row["you"] else "")
+    return table
+
+
+def peer_rows(peer: Peer) -> list[dict[str, Any]]:
+    """The members of the view for JSON."""
+    if peer.view is None:
+        return []
+    return [
+        {"node": member.node_id.hex(), "address": member.address, "you": member.node_id == peer.node_id}
+        for member in peer.view.members
+    ]
+
+
+def status_fields(peer: Peer) -> dict[str, Any]:
+    """Where a peer is, for JSON."""
+    position = peer.position()
+    return {
+        "node": peer.node_id.hex(),
+        "role": peer.role.value,
+        "view": peer.view.number if peer.view else 0,
+        "position": position.number,
+        "digest": position.digest.hex(),
+        "pending": len(peer.pending()),
+    }
+
+
+def status_line(peer: Peer) -> str:
+    """Where a peer is, in a line."""
+    position = peer.position()
+    return (
+        f"{short_id(peer.node_id)} is {peer.role.value} in view {peer.view.number if peer.view else 0}, "
+        f"at position {position.number}, digest {position.digest.hex()[:16]}, {len(peer.pending())} pending"
+    )

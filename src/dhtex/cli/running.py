@@ -1,0 +1,46 @@
+"""Running a coroutine as a command: a loop, and signals that end it in order."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+import sys
+from collections.abc import Callable, Coroutine
+from typing import Any
+
+
+def run(main: Callable[[], Coroutine[Any, Any, int]]) -> int:
+    """Run *main* to its exit code. SIGINT and SIGTERM cancel it, which lets every `async with` end in order; 0 then."""
+    with asyncio.Runner(loop_factory=_loop_factory()) as runner:
+        return runner.run(_until_signalled(main))
+
+
+def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
+    """uvloop's where it is installed (`pip install dhtex[fast]`), else asyncio's own."""
+    try:
+        import uvloop  # noqa: PLC0415  # an extra
+    except ImportError:
+        return None
+    factory: Callable[[], asyncio.AbstractEventLoop] = uvloop.new_event_loop
+    return factory
+
+
+async def _until_signalled(main: Callable[[], Coroutine[Any, Any, int]]) -> int:
+    task = asyncio.ensure_future(main())
+    signalled = False
+
+    def stop() -> None:
+        nonlocal signalled
+        signalled = True
+        task.cancel()
+
+    loop = asyncio.get_running_loop()
+    if sys.platform != "win32":
+        loop.add_signal_handler(signal.SIGINT, stop)
+        loop.add_signal_handler(signal.SIGTERM, stop)
+    try:
+        return await task
+    except asyncio.CancelledError:
+        if signalled:
+            return 0
+        raise

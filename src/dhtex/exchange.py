@@ -1,0 +1,190 @@
+"""What a peer replicates: the market's matching engine and its lock table, as one state machine.
+
+Orders are the rule and go to the engine a batch at a time, undecoded. Lock requests travel in the same batches as
+`bin` elements with a mark of their own; only a batch in which that mark occurs is taken apart.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator
+from dataclasses import dataclass
+from itertools import groupby
+from typing import Final
+
+import msgpack
+
+from dhtex.errors import MalformedMessage
+from dhtex.locks import LockEvent, LockRequest, LockTable
+from dhtex.matching import Batch, MarketSpec, MatchingEngine
+from dhtex.matching.commands import decode_rows
+from dhtex.replication import CommandBatch
+
+_LOCK_MARK: Final = b"\x00dhtex lock\x00"
+"""No order contains it unless somebody puts it into a tag, which costs that batch some time and nothing else."""
+
+
+def encode_lock(request: LockRequest) -> bytes:
+    """A batch of one lock request, as `Replica.submit` takes it."""
+    packed: bytes = msgpack.packb([_LOCK_MARK + request.encode()])
+    return packed
+
+
+@dataclass(frozen=True, slots=True)
+class Applied:
+    """What one final entry did to the exchange.
+
+    Attributes:
+        position: of the first command applied.
+        origin: node id of the peer that issued the commands, 20 bytes.
+        first_n: the origin's number of the first command applied.
+        count: commands applied.
+        timestamp: of all of them, microseconds since the epoch.
+        orders: what the engine made of each run of orders; events are made when asked for.
+        locks: `(n, event)` of every lock request.
+    """
+
+    position: int
+    origin: bytes
+    first_n: int
+    count: int
+    timestamp: int
+    orders: tuple[Batch, ...]
+    locks: tuple[tuple[int, LockEvent], ...]
+
+
+class Exchange:
+    """The state machine of one market (`dhtex.replication.StateMachine`). Pure: no IO, no clock, no randomness.
+
+    Attributes:
+        spec: the market.
+        engine: the book, for reading.
+        locks: the lock table, for reading.
+    """
+
+    def __init__(self, spec: MarketSpec) -> None:
+        self.spec = spec
+        self.engine = MatchingEngine(spec)
+        self.locks = LockTable()
+        self._applied: list[Applied] = []
+
+    def take_applied(self) -> list[Applied]:
+        """What was applied since the last call, in order."""
+        applied, self._applied = self._applied, []
+        return applied
+
+    def apply(self, batch: CommandBatch, position: int, skip: int) -> bytes:
+        """Apply the commands of one final entry; gives the canonical bytes of all events."""
+        if _LOCK_MARK in batch.commands:
+            return self._apply_mixed(batch, position, skip)
+        result = self.engine.apply_batch(
+            batch.commands,
+            owner=batch.origin,
+            first_n=batch.first_n,
+            count=batch.count,
+            timestamp=batch.timestamp,
+            position=position,
+            skip=skip,
+        )
+        self._keep(batch, position, skip, (result,), ())
+        return result.digest_bytes
+
+    def _keep(
+        self,
+        batch: CommandBatch,
+        position: int,
+        skip: int,
+        orders: tuple[Batch, ...],
+        locks: tuple[tuple[int, LockEvent], ...],
+    ) -> None:
+        self._applied.append(
+            Applied(
+                position,
+                batch.origin,
+                batch.first_n + skip,
+                batch.count - skip,
+                batch.timestamp,
+                orders,
+                locks,
+            )
+        )
+
+    def _apply_mixed(self, batch: CommandBatch, position: int, skip: int) -> bytes:
+        orders: list[Batch] = []
+        locks: list[tuple[int, LockEvent]] = []
+        digested: list[bytes] = []
+        n = batch.first_n + skip
+        for request, commands, count in _runs(batch, skip):
+            if request is None:
+                result = self.engine.apply_batch(
+                    commands,
+                    owner=batch.origin,
+                    first_n=n,
+                    count=count,
+                    timestamp=batch.timestamp,
+                    position=position,
+                    skip=0,
+                )
+                orders.append(result)
+                digested.append(result.digest_bytes)
+            else:
+                events = self.locks.apply(request, node_id=batch.origin, timestamp=batch.timestamp)
+                locks += [(n, event) for event in events]
+                digested += [msgpack.packb([e.name, e.node_id, str(e.outcome), e.until]) for e in events]
+            n += count
+            position += count
+        self._keep(batch, position - (batch.count - skip), skip, tuple(orders), tuple(locks))
+        return b"".join(digested)
+
+    def snapshot(self) -> bytes:
+        """The whole state; equal states give equal bytes."""
+        packed: bytes = msgpack.packb([self.engine.snapshot(), self.locks.snapshot()])
+        return packed
+
+    def restore(self, snapshot: bytes) -> None:
+        """Become the state of *snapshot*.
+
+        Raises:
+            MalformedMessage: not a snapshot of this market.
+        """
+        try:
+            engine, locks = msgpack.unpackb(snapshot)
+        except (ValueError, TypeError, msgpack.UnpackException) as error:
+            raise MalformedMessage("snapshot", "not a snapshot of an exchange") from error
+        self.engine.restore(engine)
+        self.locks.restore(locks)
+        self._applied.clear()
+
+    def digest(self) -> bytes:
+        """32 bytes over the state."""
+        return hashlib.blake2b(self.snapshot(), digest_size=32).digest()
+
+
+def _runs(batch: CommandBatch, skip: int) -> Iterator[tuple[LockRequest | None, bytes, int]]:
+    """The batch as lock requests and, between them, runs of orders: `(request or None, commands, count)`."""
+    try:
+        rows = decode_rows(batch.commands)
+    except MalformedMessage:
+        rows = ()
+    if len(rows) != batch.count:
+        yield None, b"", batch.count - skip  # the engine rejects what it cannot decode, command by command
+        return
+    for is_lock, run in groupby(rows[skip:], key=_is_lock):
+        if is_lock:
+            for row in run:
+                yield _request(bytes(row)), b"", 1
+        else:
+            orders = list(run)
+            yield None, msgpack.packb(orders), len(orders)
+
+
+def _is_lock(row: object) -> bool:
+    return type(row) is bytes and row.startswith(_LOCK_MARK)
+
+
+def _request(row: bytes) -> LockRequest | None:
+    """The request, or None for the engine to reject it as it rejects anything that is no order."""
+    try:
+        return LockRequest.decode(row[len(_LOCK_MARK) :])
+    except MalformedMessage:
+        return None

@@ -1,0 +1,276 @@
+"""Drives a replica: feeds it what happens, carries out what it wants, in one order, and decides nothing.
+
+Three doors in: a command of the user, datagrams, and time (the timer, and the journal's word that something is
+durable). After each: drain the effects, carry them out in order, re-arm the timer. The simulator drives the same
+`Replica` class with doors of its own.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any, Final, Protocol, TypeVar
+
+from dhtex.dht.addresses import format_address, split_host_port
+from dhtex.errors import MalformedMessage, StorageError, UsageError
+from dhtex.identity import NodeId, PublicKey, node_id_of, short_id
+from dhtex.replication import (
+    STRANGERS_MAY_SEND,
+    AskViews,
+    Destination,
+    Effect,
+    Message,
+    Now,
+    Persist,
+    ReadArchive,
+    Replica,
+    Send,
+    Status,
+    ViewInstalled,
+    decode,
+    encode,
+    tag_of,
+)
+from dhtex.transport import Address, Channel
+
+logger = logging.getLogger(__name__)
+
+T = TypeVar("T")
+
+STRANGER_TAGS: Final = STRANGERS_MAY_SEND | {tag_of(Status)}
+"""A member that was cut off while it slept shows by its status that it lacks views; without this it would not be
+heard, and never learn. The replica takes nothing else from the status of a stranger."""
+
+
+def now() -> Now:
+    """This moment, for the replica."""
+    return Now(time.time_ns() // 1000, time.monotonic_ns() // 1000)
+
+
+class Store(Protocol):
+    """What the driver needs of a journal."""
+
+    def persist(self, ticket: int, records: Sequence[Any]) -> None:
+        """Make durable, in order; never blocks."""
+        ...
+
+    async def read_archive(self, after: Any, limit_bytes: int) -> list[Any] | None:
+        """History after a key, or None when it is no longer kept."""
+        ...
+
+
+class Driver:
+    """One replica, its journal and its channel, in one event loop.
+
+    Attributes:
+        counters: what was dropped here, by reason.
+    """
+
+    def __init__(
+        self,
+        replica: Replica,
+        store: Store,
+        tell: Callable[[list[Effect]], None],
+    ) -> None:
+        """Args:
+        tell: gets everything the replica has to say, in order, after it was carried out.
+        """
+        self.replica = replica
+        self.counters: dict[str, int] = {}
+        self._store = store
+        self._tell = tell
+        self._channel: Channel | None = None
+        self._contacts: set[NodeId] = set()
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._timer: asyncio.TimerHandle | None = None
+        self._open = True
+        self._draining = False
+
+    # -- life ---------------------------------------------------------------------------------------------------
+
+    def start(self, channel: Channel) -> None:
+        """Begin; the effects of the replica's recovery are carried out first."""
+        self._channel = channel
+        self._know_members()
+        self.drain()
+
+    async def close(self) -> None:
+        """Carry out nothing more. Idempotent."""
+        self._open = False
+        if self._timer is not None:
+            self._timer.cancel()
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+
+    # -- in -----------------------------------------------------------------------------------------------------
+
+    def submit(self, commands: bytes, count: int, register: Callable[[int], T]) -> T:
+        """Give own commands to the replica. Raises what `Replica.submit` raises.
+
+        Args:
+            register: gets the number of the first command, before anything is said about it.
+        """
+        registered = register(self.replica.submit(commands, count, now()))
+        self.drain()
+        return registered
+
+    def on_notifications(
+        self,
+        sender: PublicKey,
+        node_id: NodeId,
+        address: Address,
+        notifications: Sequence[tuple[int, list[Any]]],
+    ) -> None:
+        """Everything one sender said in one turn of the loop."""
+        if not self._open:
+            return
+        messages: list[Message] = []
+        for tag, params in notifications:
+            try:
+                messages.append(decode(tag, params))
+            except MalformedMessage as error:
+                self.counters[error.reason] = self.counters.get(error.reason, 0) + 1
+                logger.debug("dropped a message of %s: %s", short_id(node_id), error)
+        if messages:
+            self.replica.receive(sender, format_address(address), messages, now())
+            self.drain()
+
+    def on_persisted(self, ticket: int) -> None:
+        """The journal holds everything up to *ticket*."""
+        if self._open:
+            self.replica.persisted(ticket, now())
+            self.drain()
+
+    def on_full(self) -> None:
+        """The journal has no room."""
+        if self._open:
+            self.replica.storage_full(now())
+            self.drain()
+
+    def on_room(self) -> None:
+        """The journal has room again."""
+        if self._open:
+            self.replica.storage_ok(now())
+            self.drain()
+
+    def join(self, contacts: Iterable[Destination]) -> None:
+        """Follow the group of *contacts* and become a member."""
+        known = list(contacts)
+        self._contacts = {node_id_of(contact.public_key) for contact in known}
+        self._know_members()
+        self.replica.join(known, now())
+        self.drain()
+
+    def observe(self, contacts: Iterable[Destination]) -> None:
+        """Follow the group of *contacts* without becoming a member."""
+        known = list(contacts)
+        self._contacts = {node_id_of(contact.public_key) for contact in known}
+        self._know_members()
+        self.replica.observe(known, now())
+        self.drain()
+
+    def learn(self, contact: Destination) -> None:
+        """Somebody of the group is at this address, by its own word. Asking for views makes two groups meet."""
+        channel, view = self._channel, self.replica.view
+        address = _address(contact.address)
+        if channel is None or address is None or not channel.set_peer(contact.public_key, address):
+            return
+        node_id = node_id_of(contact.public_key)
+        if view is not None and node_id not in view.index:
+            channel.notify(node_id, [encode(AskViews(self.replica.lineage, view.number))])
+
+    def found(self) -> None:
+        """Found a group of one."""
+        self.replica.found(now())
+        self.drain()
+
+    def leave(self) -> None:
+        """Let what is pending become final, then leave the group."""
+        self.replica.leave(now())
+        self.drain()
+
+    def _on_timer(self) -> None:
+        self._timer = None
+        self.replica.tick(now())
+        self.drain()
+
+    # -- out ----------------------------------------------------------------------------------------------------
+
+    def drain(self) -> None:
+        """Carry out everything the replica wants, tell the rest, and set the timer to its next deadline."""
+        if self._draining:  # a listener called back in; the loop below goes on with what that caused
+            return
+        self._draining = True
+        try:
+            while self._open and (effects := self.replica.take_effects()):
+                for effect in effects:
+                    self._carry_out(effect)
+                self._tell(effects)
+        finally:
+            self._draining = False
+        self._arm()
+
+    def _carry_out(self, effect: Effect) -> None:
+        match effect:
+            case Send():
+                self._send(effect)
+            case Persist():
+                self._store.persist(effect.ticket, effect.records)
+            case ReadArchive():
+                task = asyncio.ensure_future(self._read_archive(effect))
+                self._tasks.add(task)
+                task.add_done_callback(self._tasks.discard)
+            case ViewInstalled():
+                self._know_members()
+
+    def _send(self, effect: Send) -> None:
+        channel = self._channel
+        if channel is None:
+            return
+        notification = [encode(effect.message)]
+        for destination in effect.to:
+            node_id = node_id_of(destination.public_key)
+            if channel.address_of(node_id) is None:
+                address = _address(destination.address)
+                if address is None or not channel.set_peer(destination.public_key, address):
+                    logger.debug("no usable address for %s: %r", short_id(node_id), destination.address)
+                    continue
+            channel.notify(node_id, notification)
+
+    async def _read_archive(self, effect: ReadArchive) -> None:
+        try:
+            items = await self._store.read_archive(effect.after, effect.limit_bytes)
+        except StorageError as error:
+            logger.warning("cannot read the journal for another peer: %s", error)
+            items = None
+        if self._open:
+            self.replica.archive(effect.request, items, now())
+            self.drain()
+
+    def _know_members(self) -> None:
+        """Who may say more than a stranger: members of the view, and those this peer follows."""
+        if self._channel is None:
+            return
+        view = self.replica.view
+        members = {NodeId(node_id) for node_id in view.node_ids} if view is not None else set()
+        self._channel.set_members(members | self._contacts)
+        self._channel.view_number = view.number if view is not None else 0
+
+    def _arm(self) -> None:
+        if not self._open:
+            return
+        if self._timer is not None:
+            self._timer.cancel()
+        delay = max(0, self.replica.next_deadline - time.monotonic_ns() // 1000) / 1e6
+        self._timer = asyncio.get_running_loop().call_later(delay, self._on_timer)
+
+
+def _address(text: str) -> Address | None:
+    """The address that a member gave; None for what is not one."""
+    try:
+        return split_host_port(text)
+    except UsageError:
+        return None

@@ -1,0 +1,143 @@
+"""How a peer finds its group: announce first, look up second, say hello, then found, join or wait.
+
+The order matters: of two newcomers that announce and then look, at least one sees the other, so two groups arise only
+where discovery itself is cut in two. What to do with what was seen is `replication.decide`.
+Source: `design: replication, Founding without two founders`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import enum
+import logging
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Final
+
+from dhtex.dht import Discovery
+from dhtex.errors import NetworkError
+from dhtex.identity import NodeId
+from dhtex.replication import Candidate, Decision, Destination, decide
+from dhtex.transport import Address, Channel, HelloAnswer, format_address
+
+logger = logging.getLogger(__name__)
+
+HELLO_TIMEOUT_S: Final = 1.0
+"""A peer that is there answers within a round trip; a stale announcement costs this much once a look-up."""
+LOOK_AGAIN_S: Final = 0.25
+LOOK_AGAIN_S_MAX: Final = 5.0
+CONTACTS_MAX: Final = 64
+"""Addresses asked per look-up; a group is smaller, the rest would be stale or made up."""
+
+
+class Founding(enum.Enum):
+    """What a newcomer may do."""
+
+    AUTO = "auto"
+    """Join the group that exists; found one when there is none and no other founder-to-be comes first."""
+    FOUND = "found"
+    """Found a group, whatever is announced."""
+    JOIN = "join"
+    """Join, however long it takes until there is a group."""
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What came of a meeting: the contacts of the group to join, or none to found one."""
+
+    contacts: tuple[Destination, ...]
+
+
+class Meeting:
+    """The search for the group of one channel."""
+
+    def __init__(
+        self,
+        channel: Channel,
+        discovery: Discovery | None,
+        *,
+        node_id: NodeId,
+        own: Address,
+        direct: Sequence[Address] = (),
+        tell: Callable[[str], None],
+    ) -> None:
+        """Args:
+        discovery: None when no Grape was given: only *direct* addresses are asked.
+        own: the address this peer announces; not asked.
+        direct: addresses of peers known otherwise.
+        tell: gets a sentence whenever the search changes what it waits for.
+        """
+        self._channel = channel
+        self._discovery = discovery
+        self._node_id = node_id
+        self._own = own
+        self._direct = tuple(direct)
+        self._tell = tell
+        self._told = ""
+
+    async def announce(self) -> None:
+        """Say where this peer is, until the discovery node is closed."""
+        if self._discovery is not None:
+            await self._discovery.announce(self._channel.group_id, self._own[1])
+
+    async def seen(self) -> list[HelloAnswer]:
+        """Everybody of this group who is announced, or given, and answers now."""
+        addresses = set(self._direct)
+        if self._discovery is not None:
+            addresses.update((await self._discovery.lookup(self._channel.group_id))[:CONTACTS_MAX])
+        addresses.discard(self._own)
+        answers = await asyncio.gather(*(self._hello(address) for address in addresses))
+        unique = {answer.node_id: answer for answer in answers if answer is not None}
+        unique.pop(self._node_id, None)
+        return list(unique.values())
+
+    async def settle(self, founding: Founding) -> Outcome:
+        """Search until there is something to do. Cancel it to stop.
+
+        Raises:
+            NotRunning: the channel was closed meanwhile.
+        """
+        pause = LOOK_AGAIN_S
+        if self._discovery is not None and founding is not Founding.FOUND:
+            await self._discovery.ready()
+        await self.announce()
+        while True:
+            if founding is Founding.FOUND:
+                return Outcome(())
+            answers = await self.seen()
+            found = self._decide(founding, answers)
+            if found is not None:
+                return found
+            await asyncio.sleep(pause)
+            pause = LOOK_AGAIN_S if answers else min(2 * pause, LOOK_AGAIN_S_MAX)
+
+    def _decide(self, founding: Founding, answers: list[HelloAnswer]) -> Outcome | None:
+        groups = [answer for answer in answers if answer.view_number]
+        if founding is Founding.JOIN and not groups:
+            self._say("no group to join yet; waiting for one")
+            return None
+        match decide(self._node_id, [Candidate(answer.node_id, answer.view_number) for answer in answers]):
+            case Decision.JOIN:
+                return Outcome(tuple(destination(answer) for answer in groups))
+            case Decision.FOUND:
+                return Outcome(())
+            case Decision.WAIT:
+                self._say("another newcomer founds the group; waiting for it")
+                return None
+
+    async def _hello(self, address: Address) -> HelloAnswer | None:
+        try:
+            return await self._channel.hello(address, HELLO_TIMEOUT_S)
+        except NetworkError as error:
+            logger.debug("no hello from %s: %s", format_address(address), error)
+            return None
+
+    def _say(self, sentence: str) -> None:
+        if sentence != self._told:
+            self._told = sentence
+            self._tell(sentence)
+
+
+def destination(answer: HelloAnswer) -> Destination:
+    """Where to send to whoever answered."""
+    return Destination(answer.public_key, format_address(answer.address))

@@ -1,0 +1,617 @@
+"""A participant in one market: the class a program embeds.
+
+cli, gateway, your program
+        | buy, sell, cancel           trades, book changes, group events
+        v                                          ^
+      Peer ---- Ledger (handles) <---- results ----+
+        |                                          |
+      Driver ---- Replica ---- Exchange (engine and locks)
+      |     |
+Journal     Channel ---- Node (one UDP socket, one DHT client)
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+from collections.abc import Coroutine, Iterable, Sequence
+from pathlib import Path
+from random import SystemRandom
+from typing import Any, Final, Self
+
+from dhtex.dht import BootstrapReached, BootstrapUnreachable, Discovery
+from dhtex.dht.addresses import format_address, split_host_port
+from dhtex.errors import Busy, DhtexError, NotRunning, OrderError, UsageError
+from dhtex.exchange import Exchange, encode_lock
+from dhtex.identity import Identity, NodeId, short_id
+from dhtex.journal import Journal
+from dhtex.locks import LockRequest
+from dhtex.matching import (
+    Cancel,
+    Command,
+    Kind,
+    MarketSpec,
+    OrderId,
+    Place,
+    Side,
+    TimeInForce,
+    encode_commands,
+)
+from dhtex.matching.market import Number
+from dhtex.peer.book import Book
+from dhtex.peer.driver import STRANGER_TAGS, Driver, now
+from dhtex.peer.home import Home
+from dhtex.peer.locking import Held, Locks
+from dhtex.peer.meeting import Founding, Meeting, destination
+from dhtex.peer.narration import narrate
+from dhtex.peer.node import Node
+from dhtex.peer.orders import Ledger, Order, Orders
+from dhtex.peer.reports import BookChange, GroupEvent, Position, TradeReport, book_change, trades_of
+from dhtex.peer.streams import Stream, Subscription
+from dhtex.replication import (
+    Accepted,
+    CatchUp,
+    Effect,
+    Finalized,
+    Replica,
+    ReplicaConfig,
+    Restored,
+    Role,
+    RoleChanged,
+    View,
+)
+
+logger = logging.getLogger(__name__)
+
+LEAVE_TIMEOUT_S: Final = 5.0
+"""How long an orderly leave may take; without a quorum it cannot be agreed, and is not waited for longer."""
+LOOK_AGAIN_S: Final = 20.0
+"""A member looks up its group this often, to find those who moved, and groups that should not exist."""
+SEEK_AGAIN_S: Final = 2.0
+"""The same while it is not a member but wants to be."""
+
+_HOMELESS: Final = frozenset({Role.FOUNDING, Role.OBSERVING, Role.JOINING, Role.EVICTED})
+"""Roles in which better contacts help."""
+
+
+class Peer:
+    """One participant in one market. Use it with `async with`; several may run in one loop and one process.
+
+    Attributes:
+        spec: the market.
+        book: the book as the final commands left it.
+        node: identity and sockets, shared with other markets when it was given.
+    """
+
+    def __init__(
+        self,
+        market: str | MarketSpec,
+        *,
+        bootstrap: Sequence[str] = (),
+        contacts: Sequence[str] = (),
+        identity: Identity | str | None = None,
+        data_dir: Path | str | None = None,
+        host: str = "127.0.0.1",
+        port: int = 0,
+        advertise: str | None = None,
+        founding: Founding = Founding.AUTO,
+        observe: bool = False,
+        wait: bool = True,
+        durability: str = "fsync",
+        allow: Iterable[bytes] | None = None,
+        max_datagram: int = 1200,
+        config: ReplicaConfig | None = None,
+        node: Node | None = None,
+    ) -> None:
+        """A peer that does nothing yet.
+
+        Args:
+            market: a symbol, for a market with the default tick 0.01 and lot 0.00000001, or a whole definition.
+            bootstrap: `host:port` of Grapes. Without any, and without *contacts*, it founds a group of its own.
+            contacts: `host:port` of peers of the market, asked beside those that Grapes name.
+            identity: a key pair, or the name of one in *data_dir*; by default `default` there, or a fresh one.
+            data_dir: where identities and journals are kept. None keeps nothing: such a peer is a new one after
+                a crash, and what only it knew is gone.
+            host, port, advertise, max_datagram: as for `Node`.
+            founding: whether it may found a group, must, or must not.
+            observe: follow the market without becoming a member: reads everything, submits nothing.
+            wait: entering `async with` waits until the peer is part of its group, however long that takes; False
+                returns once it listens, and `ready()` waits. Orders may be placed before: they are pending.
+            durability: `fsync` survives power failure, `os` only the death of the process.
+            allow: node ids that may talk in this market; None means anyone may join.
+            config: timings and limits of replication.
+            node: sockets and identity to share; then *identity*, *host*, *port*, *advertise*, *bootstrap* and
+                *max_datagram* are the node's.
+        Raises:
+            MarketError, UsageError: an argument makes no sense.
+            StorageError: *data_dir* or the key file cannot be used.
+        """
+        self.spec = market if isinstance(market, MarketSpec) else MarketSpec(market)
+        self._home = Home(Path(data_dir)) if data_dir is not None else None
+        self._owns_node = node is None
+        self.node = node or Node(
+            self._identity(identity),
+            bootstrap=bootstrap,
+            host=host,
+            port=port,
+            advertise=advertise,
+            max_datagram=max_datagram,
+        )
+        self._contacts = tuple(split_host_port(contact) for contact in contacts)
+        self._founding = founding
+        self._observe = observe
+        self._wait = wait
+        self._durability = durability
+        self._allow = frozenset(NodeId(node_id) for node_id in allow) if allow is not None else None
+        self._config = config if config is not None else ReplicaConfig()
+        self._exchange = Exchange(self.spec)
+        self.book = Book(self.spec, self._exchange.engine)
+        self._ledger = Ledger(self.spec, self.node_id)
+        self._locks = Locks(self._submit_lock)
+        self._trades: Stream[TradeReport] = Stream()
+        self._changes: Stream[BookChange] = Stream()
+        self._events: Stream[GroupEvent] = Stream()
+        self._progress: Stream[CatchUp] = Stream()
+        self._moved = asyncio.Event()  # set, and replaced, whenever final commands or the role moved on
+        self._failed: DhtexError | None = None
+        self._started = False
+        self._stack = contextlib.AsyncExitStack()
+        self._driver: Driver | None = None
+
+    def _identity(self, identity: Identity | str | None) -> Identity:
+        if isinstance(identity, Identity):
+            return identity
+        if self._home is not None:
+            return self._home.identity(identity or "default")
+        if identity is not None:
+            raise UsageError("an identity by name needs a data directory to find it in")
+        return Identity.generate()
+
+    def __repr__(self) -> str:
+        state = self.role.value if self._driver is not None else "not running"
+        return f"<Peer {short_id(self.node_id)} {self.spec.symbol} {state}>"
+
+    # -- life ---------------------------------------------------------------------------------------------------
+
+    async def __aenter__(self) -> Self:
+        """Listen, recover what the journal has, find the group.
+
+        Raises:
+            PortInUse, NetworkError: cannot listen.
+            JournalLocked, JournalForeign, JournalCorrupt, StorageError: the journal cannot be used; it is kept.
+            NotRunning: the given node is not running.
+        """
+        if self._started:
+            raise UsageError("a peer runs once; make another one")
+        self._started = True
+        async with contextlib.AsyncExitStack() as stack:
+            await self._start(stack)
+            if self._wait:
+                await self.ready()
+            self._stack = stack.pop_all()
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        """Leave the group in order, if that can be agreed within a few seconds, and close everything."""
+        await self._stack.aclose()
+
+    async def _start(self, stack: contextlib.AsyncExitStack) -> None:
+        if self._owns_node:
+            await stack.enter_async_context(self.node)
+        journal = self._open_journal()
+        await stack.enter_async_context(journal)
+        address = format_address(self.node.address)
+        replica = Replica(
+            self.spec.group_id,
+            self.node.identity,
+            self._exchange,
+            self._config,
+            SystemRandom(),
+            now(),
+            address=address,
+            recovered=journal.state,
+        )
+        driver = Driver(replica, journal, self._hear)
+        journal.attach(
+            on_persisted=driver.on_persisted,
+            on_full=self._on_full,
+            on_room=self._on_room,
+            on_failed=self._fail,
+        )
+        channel = self.node.endpoint.attach(
+            self.spec.group_id, driver, stranger_tags=STRANGER_TAGS, allow=self._allow
+        )
+        stack.push_async_callback(channel.close)
+        meeting = Meeting(
+            channel,
+            self.node.discovery,
+            node_id=self.node_id,
+            own=self.node.address,
+            direct=self._contacts,
+            tell=lambda sentence: self._publish(GroupEvent("seeking", sentence)),
+        )
+        self._driver = driver
+        stack.push_async_callback(self._stop, driver)
+        driver.start(channel)
+        tasks = [self._task(self._live(driver, meeting))]
+        if self.node.discovery is not None:
+            tasks.append(self._task(self._watch_discovery(self.node.discovery)))
+        stack.push_async_callback(_cancel, tasks)
+        stack.push_async_callback(self._leave)
+
+    def _open_journal(self) -> Journal:
+        if self._home is None:
+            return Journal.ephemeral(identity_node_id=self.node_id, group_id=self.spec.group_id)
+        return Journal.open(
+            self._home.journal(self.spec, self.node_id),
+            identity_node_id=self.node_id,
+            group_id=self.spec.group_id,
+            market=self.spec.canonical(),
+            durability=self._durability,
+        )
+
+    async def _stop(self, driver: Driver) -> None:
+        await driver.close()
+        self._driver = None
+        self._ledger.abandon()
+        self._locks.close()
+        for stream in (self._trades, self._changes, self._events, self._progress):
+            stream.close()
+        self._wake()
+
+    async def _leave(self) -> None:
+        """Tell the group, so that it goes on without waiting for this peer to be suspected."""
+        driver = self._driver
+        if driver is None or self._failed is not None:
+            return
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(LEAVE_TIMEOUT_S):
+                driver.leave()
+                while driver.replica.role is not Role.LEFT and self._driver is not None:
+                    await self._moved.wait()
+
+    async def _live(self, driver: Driver, meeting: Meeting) -> None:
+        """Find the group, and keep finding it."""
+        founding = self._founding
+        if driver.replica.view is not None:
+            founding = Founding.JOIN  # it has a group already, whose history it will not leave behind
+        while True:
+            if driver.replica.role is Role.FOUNDING:
+                outcome = await meeting.settle(founding)
+                if not outcome.contacts:
+                    driver.found()
+                elif self._observe:
+                    driver.observe(outcome.contacts)
+                else:
+                    driver.join(outcome.contacts)
+            else:
+                await meeting.announce()
+                await self._look_again(driver, meeting)
+            pause = SEEK_AGAIN_S if driver.replica.role in _HOMELESS else LOOK_AGAIN_S
+            await asyncio.sleep(pause)
+
+    async def _look_again(self, driver: Driver, meeting: Meeting) -> None:
+        answers = await meeting.seen()
+        groups = [destination(answer) for answer in answers if answer.view_number]
+        for contact in groups:
+            driver.learn(contact)
+        if groups and driver.replica.role in _HOMELESS:
+            (driver.observe if self._observe else driver.join)(groups)
+
+    def _task(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
+        """A task whose failure is told and ends the peer's promises, rather than lost."""
+        task = asyncio.create_task(work)
+        task.add_done_callback(self._task_done)
+        return task
+
+    def _task_done(self, task: asyncio.Task[None]) -> None:
+        if task.cancelled() or (error := task.exception()) is None or isinstance(error, NotRunning):
+            return
+        if not isinstance(error, DhtexError):
+            logger.error("a background task failed", exc_info=error)
+            error = DhtexError(f"internal error: {error!r}; please report it")
+        self._fail(error)
+
+    async def _watch_discovery(self, discovery: Discovery) -> None:
+        async for event in discovery.events():
+            if isinstance(event, BootstrapUnreachable):
+                self._publish(GroupEvent("no_bootstrap", str(event)))
+            elif isinstance(event, BootstrapReached):
+                self._publish(GroupEvent("bootstrap", str(event)))
+
+    # -- what the replica and the journal say --------------------------------------------------------------------
+
+    def _hear(self, effects: list[Effect]) -> None:
+        moved = False
+        for effect in effects:
+            match effect:
+                case Finalized():
+                    moved = True
+                case Accepted(first_n, count):
+                    self._ledger.accept(first_n + count - 1)
+                case CatchUp():
+                    self._progress.publish(effect)
+                case Restored():
+                    moved = True
+                    self._ledger.skip(self.replica.last_n(self.node_id))
+                case RoleChanged():
+                    moved = True
+            event = narrate(effect, self.node_id)
+            if event is not None:
+                self._publish(event)
+        self._apply()
+        if moved:
+            self._wake()
+
+    def _apply(self) -> None:
+        for applied in self._exchange.take_applied():
+            self._ledger.finalize(applied)
+            for _, event in applied.locks:
+                if event.node_id == self.node_id:
+                    self._locks.on_event(event)
+            if self._trades:
+                self._trades.publish(*trades_of(self.spec, applied))
+            if self._changes:
+                last = applied.position + applied.count - 1
+                for batch in applied.orders:
+                    changes = self._exchange.engine.changes(batch)
+                    self._changes.publish(*(book_change(self.spec, change, last) for change in changes))
+
+    def _publish(self, event: GroupEvent) -> None:
+        logger.info("%s: %s", self.spec.symbol, event.text)
+        self._events.publish(event)
+
+    def _wake(self) -> None:
+        moved, self._moved = self._moved, asyncio.Event()
+        moved.set()
+
+    def _on_full(self, sentence: str) -> None:
+        if self._driver is not None:
+            self._driver.on_full()
+        self._publish(GroupEvent("disk_full", sentence))
+
+    def _on_room(self) -> None:
+        if self._driver is not None:
+            self._driver.on_room()
+        self._publish(GroupEvent("disk_room", "the disk has room again; orders are accepted"))
+
+    def _fail(self, error: DhtexError) -> None:
+        """The peer cannot go on, as when its journal failed: nothing more can be promised."""
+        self._failed = error
+        self._publish(GroupEvent("failed", str(error)))
+        self._ledger.abandon()
+        self._wake()
+
+    # -- what it is ---------------------------------------------------------------------------------------------
+
+    @property
+    def replica(self) -> Replica:
+        """The replica behind this peer, for looking at.
+
+        Raises:
+            NotRunning: outside `async with`.
+        """
+        return self._running().replica
+
+    def _running(self) -> Driver:
+        if self._failed is not None:
+            raise self._failed
+        if self._driver is None:
+            raise NotRunning("the peer runs inside `async with` only")
+        return self._driver
+
+    @property
+    def node_id(self) -> NodeId:
+        """20 bytes; the owner of this peer's orders."""
+        return self.node.identity.node_id
+
+    @property
+    def address(self) -> str:
+        """`host:port` where other peers reach this one."""
+        return format_address(self.node.address)
+
+    @property
+    def role(self) -> Role:
+        """What this peer is in its group now."""
+        return self.replica.role
+
+    @property
+    def view(self) -> View | None:
+        """The membership as this peer knows it, or None."""
+        return self.replica.view
+
+    def position(self) -> Position:
+        """How far this peer is in the total order, and the digest there."""
+        replica = self.replica
+        return Position(replica.position, replica.digest)
+
+    def pending(self) -> list[tuple[OrderId, Command]]:
+        """Own commands submitted by this process and not final yet, oldest first."""
+        return self._ledger.pending()
+
+    @property
+    def pending_count(self) -> int:
+        """How many commands `pending` lists."""
+        return len(self._ledger)
+
+    async def ready(self) -> None:
+        """Wait until this peer is part of its group: a member, or an observer when it only observes.
+
+        Raises:
+            NotRunning: the peer was closed first.
+            StorageError: the journal failed.
+        """
+        wanted = {Role.OBSERVING} if self._observe else {Role.MEMBER}
+        while self._running().replica.role not in wanted:
+            await self._moved.wait()
+
+    async def failure(self) -> DhtexError:
+        """Wait until the peer cannot go on, as when its journal fails; gives the reason.
+
+        Raises:
+            NotRunning: the peer was closed first.
+        """
+        while self._failed is None:
+            if self._driver is None:
+                raise NotRunning("the peer was closed")
+            await self._moved.wait()
+        return self._failed
+
+    async def reached(self, number: int) -> Position:
+        """Wait until *number* commands are final here. Raises as `ready`."""
+        while self._running().replica.position < number:
+            await self._moved.wait()
+        return self.position()
+
+    # -- orders -------------------------------------------------------------------------------------------------
+
+    async def buy(
+        self,
+        quantity: Number,
+        price: Number | None = None,
+        *,
+        time_in_force: TimeInForce = TimeInForce.GTC,
+        post_only: bool = False,
+        account: str = "",
+        tag: str = "",
+    ) -> Order:
+        """Buy *quantity* at *price* or better, or at any price without one; returns once durable here.
+
+        Numbers are text, `Decimal` or `int`, never `float`.
+
+        Raises:
+            OrderError: a number that the market cannot take; nothing was sent.
+            JournalFull: the disk has no room; nothing was sent.
+            NotRunning: outside `async with`, or after the peer has left.
+        """
+        return await self._place(Side.BUY, quantity, price, time_in_force, post_only, account, tag)
+
+    async def sell(
+        self,
+        quantity: Number,
+        price: Number | None = None,
+        *,
+        time_in_force: TimeInForce = TimeInForce.GTC,
+        post_only: bool = False,
+        account: str = "",
+        tag: str = "",
+    ) -> Order:
+        """Sell; otherwise as `buy`."""
+        return await self._place(Side.SELL, quantity, price, time_in_force, post_only, account, tag)
+
+    async def _place(
+        self,
+        side: Side,
+        quantity: Number,
+        price: Number | None,
+        time_in_force: TimeInForce,
+        post_only: bool,
+        account: str,
+        tag: str,
+    ) -> Order:
+        command = Place(
+            side=side,
+            quantity=self.spec.quantity(quantity),
+            price=None if price is None else self.spec.price(price),
+            kind=Kind.MARKET if price is None else Kind.LIMIT,
+            time_in_force=time_in_force,
+            post_only=post_only,
+            account=account,
+            tag=tag,
+        )
+        return await self.send(command)
+
+    async def cancel(self, order: Order | OrderId) -> Order:
+        """Cancel an open order of this peer; the answer to "was it in time" is the result's status.
+
+        Raises:
+            OrderError: the order is another node's.
+            Others: as `buy`.
+        """
+        order_id = order.id if isinstance(order, Order) else order
+        if order_id.node_id != self.node_id:
+            raise OrderError(f"{order_id} is not this peer's order; only its owner can cancel it")
+        return await self.send(Cancel(order_id))
+
+    async def send(self, command: Command) -> Order:
+        """Submit any command; waits while too much is pending, and returns once it is durable here."""
+        order = Order(await self._submit_when_possible([command]))
+        await order.accepted()
+        return order
+
+    async def send_all(self, commands: Sequence[Command]) -> Orders:
+        """Submit commands as one run: consecutive ids, one entry, far cheaper than one by one.
+
+        Args:
+            commands: 1 to 1,024, and at most 48 KiB as they travel.
+        """
+        orders = await self._submit_when_possible(commands)
+        await orders.accepted()
+        return orders
+
+    def submit(self, command: Command) -> Order:
+        """Submit without waiting; `accepted()` and `final()` of the handle do.
+
+        Raises:
+            Busy: too much is pending; wait for some of it.
+            Others: as `buy`.
+        """
+        return Order(self.submit_all([command]))
+
+    def submit_all(self, commands: Sequence[Command]) -> Orders:
+        """`send_all` without waiting. Raises as `submit`."""
+        driver = self._running()
+        if self._observe:
+            raise UsageError("an observer submits nothing; start without observe to trade")
+        blob = encode_commands(commands)
+        return driver.submit(blob, len(commands), lambda first_n: self._ledger.add(first_n, commands))
+
+    async def _submit_when_possible(self, commands: Sequence[Command]) -> Orders:
+        while True:
+            try:
+                return self.submit_all(commands)
+            except Busy:
+                await self._moved.wait()
+
+    # -- locks --------------------------------------------------------------------------------------------------
+
+    def lock(self, name: str, lease_s: float = 30.0) -> contextlib.AbstractAsyncContextManager[Held]:
+        """`async with peer.lock("settlement"):` one node at a time, in the order of asking.
+
+        Args:
+            name: 1 to 64 bytes of UTF-8.
+            lease_s: seconds after which it is no longer held, so that a crash blocks nobody for longer; up to an hour.
+        Raises:
+            UsageError: a name or lease out of range.
+            Busy: too many locks or waiters.
+            NotRunning: the peer was closed while it waited.
+        """
+        return self._locks.hold(name, lease_s)
+
+    def _submit_lock(self, request: LockRequest) -> None:
+        self._running().submit(encode_lock(request), 1, lambda first_n: None)
+
+    # -- streams ------------------------------------------------------------------------------------------------
+
+    def trades(self) -> Subscription[TradeReport]:
+        """Every trade of the market from now on: `async for trade in peer.trades()`. Raises `FellBehind`."""
+        return self._trades.subscribe()
+
+    def book_changes(self) -> Subscription[BookChange]:
+        """Every changed price level from now on; applied to `book.depth()` taken before, they give the next."""
+        return self._changes.subscribe()
+
+    def group_events(self) -> Subscription[GroupEvent]:
+        """Views, suspicions, quorum, catching up: what happens to the group, as sentences."""
+        return self._events.subscribe()
+
+    def progress(self) -> Subscription[CatchUp]:
+        """How catching up goes, for a progress bar."""
+        return self._progress.subscribe()
+
+
+async def _cancel(tasks: Sequence[asyncio.Task[None]]) -> None:
+    for task in tasks:
+        task.cancel()
+    await asyncio.gather(*tasks, return_exceptions=True)
