@@ -11,22 +11,28 @@ from __future__ import annotations
 import hashlib
 from bisect import insort
 from collections.abc import Iterator, Sequence
+from typing import Final
 
 from dhtex.errors import MalformedMessage, UsageError, invariant
 from dhtex.matching.answering import ANSWERS, resume
 from dhtex.matching.auction import Indication, indicate
 from dhtex.matching.batch import Batch
-from dhtex.matching.commands import Command, OrderId, Row, Side, decode_rows, full_row, row_of
+from dhtex.matching.commands import CANCEL, Command, OrderId, Row, Side, decode_rows, full_row, row_of
 from dhtex.matching.entering import settle_down
-from dhtex.matching.events import Event, RejectReason
+from dhtex.matching.events import CancelReason, Event, RejectReason
 from dhtex.matching.market import MAX_INTEGER, NODE_ID_SIZE, MarketSpec, Phase
-from dhtex.matching.orders import KEY, OWNER, QTY, N, Owner, open_quantity, side_of
+from dhtex.matching.orders import KEY, NEXT, OWNER, PREV, QTY, TERMS, N, Owner, open_quantity, side_of
 from dhtex.matching.snapshot import restore, snapshot
 from dhtex.matching.state import State
-from dhtex.matching.stream import ACCEPTED, BEFORE, CANCELLED, EXPIRED, REJECTED, Stream, pack
+from dhtex.matching.stream import ACCEPTED, BEFORE, CANCELLED, DROPPED, EXPIRED, REJECTED, Stream, pack
+from dhtex.matching.taking import NO_BAR, take_displayed
 from dhtex.matching.views import Depth, LevelChange, Order, order_of
 
-DIGEST_SIZE = 32
+DIGEST_SIZE: Final = 32
+
+BUY: Final = int(Side.BUY)
+SELL: Final = int(Side.SELL)
+UNFILLED: Final = int(CancelReason.UNFILLED)
 
 
 class MatchingEngine:
@@ -36,10 +42,11 @@ class MatchingEngine:
         spec: its terms; two engines with equal specs that are given equal commands stay equal, to the bit.
     """
 
-    __slots__ = ("_spec", "_state")
+    __slots__ = ("_banded", "_spec", "_state")
 
     def __init__(self, spec: MarketSpec) -> None:
         self._spec = spec
+        self._banded = bool(spec.dynamic_band_bps or spec.static_band_bps)
         self._state = State(spec)
 
     def __repr__(self) -> str:
@@ -230,77 +237,111 @@ class MatchingEngine:
         return Batch(pack(out), kept, owner, first_n, position, timestamp, count - skip, skip)
 
     def _apply_rows(self, rows: Sequence[Row], node_id: bytes, first_n: int, out: Stream) -> None:
-        """Carry out checked or unchecked rows of one owner, the position of the first being the state's."""
+        """Carry out the rows of one owner, whatever they are; the first has the state's position."""
         state = self._state
         owner = self._owner(node_id)
-        fresh = owner.last_n + 1
+        repeated = min(max(owner.last_n + 1 - first_n, 0), len(rows))
         owner.last_n = max(owner.last_n, first_n + len(rows) - 1)
+        if repeated:
+            out += (REJECTED, int(RejectReason.DUPLICATE_ID)) * repeated
+            rows = rows[repeated:]
         book = state.book
         bids, asks, levels = book.bids, book.asks, book.levels
         mine = owner.orders
         limits = self._spec.limits
         price_max, quantity_max = limits.price, limits.quantity
         timestamp = state.timestamp
-        n, position = first_n - 1, state.position - 1
-        opened = state.opened - len(mine)  # held as a difference while the loop below changes only *mine*
+        n, position = first_n + repeated - 1, state.position + repeated - 1
+        stops = state.stops
+        opened = state.opened - len(mine)  # kept as a difference while the loop changes nothing but *mine*
         calm = self._is_calm(len(rows), len(mine))
         for row in rows:
             n += 1
             position += 1
-            if calm and n >= fresh and type(row) is tuple:
-                length = len(row)
-                if length == 3 or length == 4:
-                    operation, first, second = row[0], row[1], row[2]
-                    if operation == 3 and type(operation) is int:
-                        # The cancel of an own plain order that rests: CANCEL, node id, n.
-                        if length == 3 and first == node_id and second in mine and type(second) is int:
-                            node = mine[second]
-                            if node[11] is None:
-                                del mine[second]
-                                before, behind, quantity, key, level = node[:5]
-                                before[1] = behind
-                                behind[0] = before
-                                level[2] -= quantity
-                                if before is behind:
-                                    book.drop_level(level)
-                                out += (CANCELLED, key, quantity)
-                                continue
-                    elif (
-                        (operation == 0 or operation == 1)
-                        and type(operation) is int
-                        and type(first) is int
-                        and type(second) is int
-                        and 0 < first <= quantity_max
-                        and 0 < second <= price_max
-                    ):
-                        # A plain limit order: side, quantity, price and perhaps its self-trade mode.
-                        mode = row[3] if length == 4 else 0
-                        if operation:
-                            key = -second
-                            meets = bids[-1] >= second
-                        else:
-                            key = second
-                            meets = asks[-1] + second >= 0
-                        if not meets and type(mode) is int and 0 <= mode <= 4:
+            if calm and type(row) is tuple and 3 <= (length := len(row)) <= 5:
+                operation, first, second = row[:3]
+                if operation == CANCEL:
+                    # CANCEL, node id, n: of an own plain order, which therefore rests in the displayed book.
+                    if length == 3 and type(second) is int and first == node_id and type(operation) is int:
+                        node = mine.get(second)
+                        if node is not None and node[TERMS] is None:
+                            del mine[second]
+                            before, behind, quantity, key, level, _, _, _, _, _, _, _ = node
+                            before[NEXT] = behind
+                            behind[PREV] = before
+                            level[QTY] -= quantity
+                            if before is behind:
+                                book.drop_level(level)
+                            out += (CANCELLED, key, quantity)
+                            continue
+                elif (
+                    (operation == BUY or operation == SELL)
+                    and type(operation) is int
+                    and type(first) is int
+                    and type(second) is int
+                    and 0 < first <= quantity_max
+                    and 0 < second <= price_max
+                ):
+                    # Side, quantity, price, perhaps self-trade mode, perhaps time in force: a plain limit order.
+                    if length == 3:
+                        mode = force = 0
+                        plain = True
+                    else:
+                        mode, force = row[3], row[4] if length == 5 else 0
+                        plain = (
+                            type(mode) is int and 0 <= mode <= 4 and type(force) is int and 0 <= force <= 1
+                        )
+                    if plain:
+                        left = first
+                        key = second if operation == BUY else -second
+                        out.append(ACCEPTED)
+                        if (bids if operation else asks)[-1] + key >= 0:
+                            node = [
+                                None,
+                                None,
+                                first,
+                                key,
+                                None,
+                                owner,
+                                n,
+                                position,
+                                timestamp,
+                                first,
+                                mode,
+                                None,
+                            ]
+                            state.opened = opened + len(mine)
+                            take_displayed(state, node, key, position, out, NO_BAR)
+                            opened = state.opened - len(mine)
+                            left = node[QTY]
+                            if left and force:
+                                out += (DROPPED, node_id, n, key, left, 0, UNFILLED)
+                                left = 0
+                        elif force:
+                            out += (DROPPED, node_id, n, key, left, 0, UNFILLED)
+                            left = 0
+                        if left:
                             level = levels.get(key)
                             if level is None:
                                 level = [None, None, 0, key, 0]
-                                level[0] = level[1] = level
+                                level[PREV] = level[NEXT] = level
                                 levels[key] = level
                                 insort(asks if operation else bids, key)
-                            last = level[0]
-                            mine[n] = level[0] = last[1] = [
-                                last, level, first, key, level, owner, n, position, timestamp, first, mode, None,
+                            last = level[PREV]
+                            mine[n] = level[PREV] = last[NEXT] = [
+                                last, level, left, key, level, owner, n, position, timestamp, first, mode, None,
                             ]  # fmt: skip
-                            level[2] += first
-                            out.append(ACCEPTED)
-                            continue
+                            level[QTY] += left
+                        if left != first and stops:
+                            state.position = position
+                            state.opened = opened + len(mine)
+                            settle_down(state, out)
+                            opened = state.opened - len(mine)
+                            calm = self._is_calm(len(rows), len(mine))
+                        continue
             state.opened = opened + len(mine)
             state.position = position
-            if n < fresh:
-                out += (REJECTED, int(RejectReason.DUPLICATE_ID))
-            else:
-                self._answer(row, owner, n, out)
+            self._answer(row, owner, n, out)
             opened = state.opened - len(mine)
             calm = self._is_calm(len(rows), len(mine))
         state.opened = opened + len(mine)
@@ -324,6 +365,7 @@ class MatchingEngine:
         state, limits = self._state, self._spec.limits
         return (
             state.calm
+            and not self._banded
             and state.opened + count <= limits.orders
             and mine + count <= limits.orders_per_account
             and len(state.book.levels) + count <= limits.levels
