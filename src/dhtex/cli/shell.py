@@ -183,8 +183,15 @@ class Shell:
 
     async def _tell_group(self) -> None:
         async for event in self._group_news:
-            node = None if event.node_id is None else event.node_id.hex()
-            self._output.say("group", f"* {event.text}", kind=event.kind, sentence=event.text, node=node)
+            self._output.say(
+                "group",
+                f"* {event.text}",
+                kind=event.kind,
+                sentence=event.text,
+                node=None if event.node_id is None else event.node_id.hex(),
+                value=event.value,
+                members=[node_id.hex() for node_id in event.members],
+            )
 
 
 def _is_written(order: OrderId, text: str) -> bool:

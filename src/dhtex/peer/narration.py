@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from dhtex.identity import node_id_of, short_id
+from dhtex.identity import short_id
 from dhtex.peer.reports import GroupEvent
 from dhtex.replication import (
     ClockRefused,
@@ -42,11 +42,12 @@ def narrate(effect: Effect, own: bytes) -> GroupEvent | None:
     """
     match effect:
         case RoleChanged(role):
-            return GroupEvent("role", f"{short_id(own)} {_ROLES[role]}", own)
+            return GroupEvent("role", f"{short_id(own)} {_ROLES[role]}", own, role.value)
         case ViewInstalled(view, resubmitted):
-            names = ", ".join(short_id(node_id_of(member.public_key)) for member in view.members)
+            names = ", ".join(short_id(node_id) for node_id in view.node_ids)
             again = f"; {resubmitted} own commands are sent again" if resubmitted else ""
-            return GroupEvent("view", f"view {view.number}: {names}{_tolerance(len(view.members))}{again}")
+            text = f"view {view.number}: {names}{_tolerance(len(view.members))}{again}"
+            return GroupEvent("view", text, value=str(view.number), members=view.node_ids)
         case Suspected(node_id, reason):
             return GroupEvent("suspected", f"{short_id(node_id)} is suspected: {reason}", node_id)
         case Unsuspected(node_id):

@@ -157,11 +157,15 @@ class GroupEvent:
         kind: a fixed word for programs, such as `view`, `role`, `suspected`, `no_quorum`.
         text: one sentence for people.
         node_id: whom it is about, or None.
+        value: the role of a `role`, the number of a `view`; else empty.
+        members: node ids of a `view`, ascending.
     """
 
     kind: str
     text: str
     node_id: bytes | None = None
+    value: str = ""
+    members: tuple[bytes, ...] = ()
 
 
 def reason_text(reason: RejectReason | CancelReason) -> str:
