@@ -49,13 +49,15 @@ class Directory:
 
     # --- announce ---
 
+    def is_fresh(self, key: bytes, port: int) -> bool:
+        """True when the service was announced to every node that keeps it within the last `answer_age_s`."""
+        return self._told.get((key, port), 0.0) > self._network.now_s
+
     async def announce(self, key: bytes, port: int) -> int:
-        """Announce once; how many nodes keep it. Repeated within `answer_age_s`, it is not sent again."""
+        """Announce once; how many nodes keep it."""
         service = (key, port)
         network = self._network
         now_s = network.now_s
-        if self._told.get(service, 0.0) > now_s:
-            return 1
         contacts = await network.closest(key)
         outcomes = await network.ask_all(contacts[: network.settings.ksize], "announce", key, port)
         kept_at = Counter(

@@ -15,6 +15,7 @@ from nacl.signing import VerifyKey
 
 from dhtex.dht import bencode
 from dhtex.errors import MalformedMessage
+from dhtex.identity import Signer
 
 KEY_SIZE = 20
 PUBLIC_KEY_SIZE = 32
@@ -45,6 +46,26 @@ class Item:
     seq: int = 0
     sig: bytes = b""
 
+    @classmethod
+    def immutable(cls, value: bencode.Value | str) -> Item:
+        """An item named by the hash of its value.
+
+        Args:
+            value: bytes, an integer, a list or a dictionary with keys of bytes; a text is taken as UTF-8.
+        """
+        return cls(bencode.encode(value.encode() if isinstance(value, str) else value))
+
+    @classmethod
+    def signed_by(cls, signer: Signer, value: bencode.Value | str, *, seq: int, salt: bytes = b"") -> Item:
+        """Version *seq* of the item that *signer* keeps under *salt*."""
+        v = bencode.encode(value.encode() if isinstance(value, str) else value)
+        return cls(v, signer.public_key, salt, seq, signer.sign(signed_bytes(v, seq, salt)))
+
+    @property
+    def value(self) -> bencode.Value:
+        """The value: bytes, an integer, a list or a dictionary."""
+        return bencode.decode(self.v)
+
     @property
     def is_mutable(self) -> bool:
         """Whether later versions can take its place."""
@@ -53,10 +74,11 @@ class Item:
     @property
     def key(self) -> bytes:
         """SHA-1 of the bencoded value, or of the public key and the salt: 20 bytes."""
-        return hashlib.sha1(self.k + self.salt if self.k else self.v).digest()  # noqa: S324  # BEP 44 says SHA-1
+        named_by = self.k + self.salt if self.k else self.v
+        return hashlib.sha1(named_by).digest()  # noqa: S324  # BEP 44 says SHA-1
 
     @property
-    def signed(self) -> bytes:
+    def to_sign(self) -> bytes:
         """The bytes that `sig` signs."""
         return signed_bytes(self.v, self.seq, self.salt)
 
@@ -81,7 +103,7 @@ class Item:
         ):
             raise MalformedMessage("item", "a mutable item has k of 32, sig of 64, salt of at most 64")
         try:
-            VerifyKey(self.k).verify(self.signed, self.sig)
+            VerifyKey(self.k).verify(self.to_sign, self.sig)
         except (BadSignatureError, ValueError, TypeError) as error:
             raise MalformedMessage("signature") from error
 

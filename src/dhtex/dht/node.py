@@ -47,7 +47,8 @@ RECEIVE_BUFFER = 1 << 22
 
 def key_of(name: bytes | str) -> bytes:
     """The 20-byte key of a name: SHA-1 of its bytes, as the package's `digest`."""
-    return hashlib.sha1(name.encode() if isinstance(name, str) else name).digest()  # noqa: S324  # an id, not a proof
+    data = name.encode() if isinstance(name, str) else name
+    return hashlib.sha1(data).digest()  # noqa: S324  # an id, not a proof
 
 
 def check_key(key: bytes | str) -> bytes:
@@ -224,6 +225,10 @@ class DhtNode(Server):  # type: ignore[misc]  # kademlia ships no types
     async def announce_once(self, key: bytes | str, port: int) -> int:
         """As `announce`, but it ends with its age: whoever calls this calls it again."""
         return await self._now.directory.announce(check_key(key), _check_port(port))
+
+    def is_announced(self, key: bytes, port: int) -> bool:
+        """True when the service was announced so lately that doing it again would change nothing anywhere."""
+        return self._now.directory.is_fresh(key, port)
 
     async def unannounce(self, key: bytes | str, port: int) -> bool:
         """Take an announcement back, here and at the nodes that keep it; true when there was one."""

@@ -155,7 +155,8 @@ class Protocol(KademliaProtocol):  # type: ignore[misc]  # kademlia and rpcudp s
         elif ":" in host:
             self.counters["unreachable_family"] += 1
             return
-        if transport.get_write_buffer_size() > SEND_BUFFER_MAX:  # type: ignore[attr-defined]  # typeshed lacks it
+        queued: int = transport.get_write_buffer_size()  # type: ignore[attr-defined]  # typeshed lacks it
+        if queued > SEND_BUFFER_MAX:
             self.counters["send_overflow"] += 1
             return
         self.counters["sent"] += 1
@@ -221,7 +222,7 @@ class Protocol(KademliaProtocol):  # type: ignore[misc]  # kademlia and rpcudp s
             elif self._serving is None:
                 raise Refused("client", "this node stores nothing for others")
             elif request.method == "put_item":
-                return self._answer_put(request, address, now_s)
+                return self._answer_put(self._serving, request, address, now_s)
             else:
                 result = self._serving.serve(request.method, request.args, address, now_s)
         except MalformedMessage as error:
@@ -237,16 +238,14 @@ class Protocol(KademliaProtocol):  # type: ignore[misc]  # kademlia and rpcudp s
         self.counters[f"served_{request.method}"] += 1
         return wire.encode_reply(request.message_id, self.sender, self._tokens.issue(address, now_s), result)
 
-    def _answer_put(self, request: wire.Request, address: Address, now_s: float) -> bytes:
-        """A repeated put is answered from memory: carried out again, its own first copy would refuse it
-        (302).
-        """
+    def _answer_put(self, serving: Serving, request: wire.Request, address: Address, now_s: float) -> bytes:
+        """A repeated put is answered from memory: done again, its own first copy would refuse it (302)."""
         memory_key = (address, request.message_id)
         remembered = self._recent_puts.get(memory_key)
         if remembered is not None:
             return remembered
         try:
-            self._serving.serve(request.method, request.args, address, now_s)  # type: ignore[union-attr]  # not a client
+            serving.serve(request.method, request.args, address, now_s)
         except Refused as error:
             self.counters["refused"] += 1
             answer = self._refusal(request, address, now_s, error.code, error.text)
