@@ -36,7 +36,7 @@ class ReplicaConfig:
     suspect_after: int = 1 * SECOND
     """A member that said nothing usable for this long is suspected."""
     stalled_after: int = 4 * SECOND
-    """A member that is heard but holds up finality for this long is suspected (full disk, hung disk, liar)."""
+    """A member that is heard but holds up finality for this long is suspected (full or hung disk, liar)."""
 
     # View change
     rank_delay: int = 150 * MILLISECOND

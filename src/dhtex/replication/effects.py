@@ -1,4 +1,5 @@
-"""What a replica wants done, or has to say: frozen values from `Replica.take_effects()`, to be carried out in order.
+"""What a replica wants done, or has to say: frozen values from `Replica.take_effects()`, carried out in
+order.
 
 `Send`, `Persist` and `ReadArchive` ask for something; the rest tells.
 """
@@ -61,7 +62,7 @@ class Persist:
 
 @dataclass(frozen=True, slots=True)
 class ReadArchive:
-    """Read history after *after* from the journal, about *limit_bytes*, and answer with `Replica.archive(request, …)`."""
+    """Read about *limit_bytes* of history after *after* from the journal; answer with `Replica.archive`."""
 
     request: int
     after: OrderKey
@@ -94,10 +95,14 @@ class Finalized:
 
 @dataclass(frozen=True, slots=True)
 class Restored:
-    """The machine was set to a snapshot: a restart, or a jump over history that nobody keeps any more."""
+    """The machine was set to a snapshot: a restart, or a jump over history that nobody keeps any more.
+
+    *own_n*: own commands up to this n are final, also those whose `Finalized` was never seen here.
+    """
 
     position: int
     digest: bytes
+    own_n: int
 
 
 @dataclass(frozen=True, slots=True)

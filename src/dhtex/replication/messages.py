@@ -65,7 +65,7 @@ class Entries(NamedTuple):
 
 
 class Status(NamedTuple):
-    """How far a member is. Only the newest counts, but every field only grows within a view, so any order will do.
+    """How far a member is. Its numbers only grow within a view, so statuses may arrive in any order.
 
     Attributes:
         lineage: id of view 1.

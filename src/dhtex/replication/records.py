@@ -39,9 +39,13 @@ from dhtex.replication.values import (
 
 
 class Incarnation(NamedTuple):
-    """The incarnation this journal may act as a member under; written before it is first told to anyone."""
+    """The incarnation this journal may act as a member under; written before it is first told to anyone.
+
+    *admitted*: it has been a member under it, so the numbers of its own commands are known for sure.
+    """
 
     value: int
+    admitted: bool
 
 
 class Ceiling(NamedTuple):
@@ -162,7 +166,10 @@ def record_from_bytes(data: bytes) -> Record:
     kind, payload = data[0], data[1:]
     match kind:
         case 1:
-            return Incarnation(check_int(unpack_list(payload, 1)[0], 1))
+            number, admitted = unpack_list(payload, 2)
+            if type(admitted) is not bool:
+                raise MalformedMessage("type", "expected a bool")
+            return Incarnation(check_int(number, 1), admitted)
         case 2:
             return Ceiling(check_int(unpack_list(payload, 1)[0]))
         case 3:
@@ -206,7 +213,7 @@ class DurableState:
 
     Attributes:
         node_id: whose journal this is; own entries that were voided become pending again.
-        incarnation: 0 when the peer never asked to join.
+        incarnation, admitted: see `Incarnation`; 0 when the peer never asked to join.
         ceiling: where the clock starts.
         lineage: id of view 1, or `NO_LINEAGE` while no view is installed.
         view: the installed view, or None.
@@ -222,6 +229,7 @@ class DurableState:
     def __init__(self, node_id: bytes, records: Iterable[Record] = ()) -> None:
         self.node_id = node_id
         self.incarnation = 0
+        self.admitted = False
         self.ceiling = 0
         self.lineage = NO_LINEAGE
         self.view: View | None = None
@@ -250,8 +258,8 @@ class DurableState:
                 self.vote = record
             case Installed(view):
                 self._install(view)
-            case Incarnation(value):
-                self.incarnation = value
+            case Incarnation(value, admitted):
+                self.incarnation, self.admitted = value, admitted
             case SnapshotTaken(snapshot):
                 self._snapshot(snapshot)
             case Compacted(key):
@@ -334,6 +342,7 @@ class DurableState:
         *,
         lineage: bytes,
         incarnation: int,
+        admitted: bool,
         ceiling: int,
         vote: Vote | None,
         snapshot: Snapshot | None,
@@ -357,7 +366,12 @@ class DurableState:
                 state.view, state.logs = item, {}
             else:
                 state.logs.setdefault(item.origin, []).append(item)
-        state.lineage, state.incarnation, state.ceiling = lineage, incarnation, ceiling
+        state.lineage, state.incarnation, state.admitted, state.ceiling = (
+            lineage,
+            incarnation,
+            admitted,
+            ceiling,
+        )
         state.vote, state.snapshot, state.final, state.compacted = vote, snapshot, final, compacted
         state.pending = {item.first_n: item for item in pending}
         return state

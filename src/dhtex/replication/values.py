@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import functools
 import hashlib
+import itertools
 import struct
 from dataclasses import dataclass
 from typing import Final, NamedTuple
@@ -38,6 +39,8 @@ COUNT_MAX: Final = 65_535
 """Most commands in one entry: the width of its field."""
 ENTRY_BYTES_MAX: Final = 256 * 1024
 """Largest entry any member may send; `ReplicaConfig.entry_bytes_max` is what this member makes."""
+VIEW_AHEAD_MAX: Final = 64
+"""Decided views known ahead of the installed one; further ones are learnt when these are installed."""
 NO_LINEAGE: Final = bytes(ID_SIZE)
 """What a newcomer that knows no group yet puts where the lineage goes."""
 NO_DIGEST: Final = bytes(DIGEST_SIZE)
@@ -220,15 +223,19 @@ class Member(NamedTuple):
     @property
     def node_id(self) -> NodeId:
         """BLAKE2b-160 of the public key."""
-        return _node_id(self.public_key)
+        return node_id_of_key(self.public_key)
 
 
-_node_id = functools.lru_cache(maxsize=4096)(node_id_of)
+@functools.lru_cache(maxsize=4096)
+def node_id_of_key(public_key: PublicKey) -> NodeId:
+    """`node_id_of`, remembered: it is asked for with every message."""
+    return node_id_of(public_key)
 
 
 @dataclass(frozen=True)
 class View:
-    """A numbered membership. View 1 is the founding view; every later one was decided by a majority of the one before.
+    """A numbered membership. View 1 is the founding view; a majority of the one before decided every later
+    one.
 
     Attributes:
         number: 1, 2, 3…
@@ -315,7 +322,7 @@ class View:
             proposer=check_bytes(proposer, NODE_ID_SIZE),
         )
         ids = view.node_ids
-        if any(a >= b for a, b in zip(ids, ids[1:], strict=False)) or view.to_bytes() != data:
+        if any(a >= b for a, b in itertools.pairwise(ids)) or view.to_bytes() != data:
             raise MalformedMessage("canonical", "view")
         return view
 
@@ -348,6 +355,7 @@ class Snapshot:
         key: the last history item included.
         position: number of final commands included.
         digest: the digest chain after them, 32 bytes.
+        seqs: per member of `view`, how many of its entries of that view are included.
         last_n: (origin, last n applied) of every origin that ever issued a command, ascending.
         machine: `StateMachine.snapshot()`.
     """
@@ -357,6 +365,7 @@ class Snapshot:
     key: OrderKey
     position: int
     digest: bytes
+    seqs: tuple[int, ...]
     last_n: tuple[tuple[bytes, int], ...]
     machine: bytes
 
@@ -371,6 +380,7 @@ class Snapshot:
                 self.key.origin,
                 self.position,
                 self.digest,
+                list(self.seqs),
                 last_n,
                 self.machine,
             ]
@@ -384,8 +394,10 @@ class Snapshot:
         Raises:
             MalformedMessage: not a snapshot.
         """
-        lineage, view, timestamp, origin, position, digest, last_n, machine = unpack_list(data, 8)
+        lineage, view, timestamp, origin, position, digest, seqs, last_n, machine = unpack_list(data, 9)
         decoded = View.from_bytes(check_blob(view))
+        if not isinstance(seqs, list) or len(seqs) != len(decoded.members):
+            raise MalformedMessage("arity", "seqs")
         if not isinstance(last_n, list):
             raise MalformedMessage("type", "last n")
         pairs = [check_list(pair, 2) for pair in last_n]
@@ -395,6 +407,7 @@ class Snapshot:
             key=OrderKey(decoded.number, check_int(timestamp), check_blob(origin, NODE_ID_SIZE)),
             position=check_int(position),
             digest=check_bytes(digest, DIGEST_SIZE),
+            seqs=tuple(check_int(seq) for seq in seqs),
             last_n=tuple((check_bytes(origin_, NODE_ID_SIZE), check_int(n)) for origin_, n in pairs),
             machine=check_blob(machine, INT_MAX),
         )

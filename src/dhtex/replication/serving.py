@@ -1,0 +1,168 @@
+"""Serving those who are not members, or were away: history by long poll, snapshots by pieces, view records.
+
+Whatever a stranger asks costs a bounded amount: one outstanding question per peer, so many peers, so many
+bytes.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from dhtex.replication.core import NEVER, Core
+from dhtex.replication.effects import Destination, ReadArchive
+from dhtex.replication.messages import (
+    ENTRIES_MAX,
+    AskHistory,
+    AskSnapshot,
+    History,
+    SnapshotOffer,
+    SnapshotPiece,
+    Views,
+)
+from dhtex.replication.values import DIGEST_SIZE, HistoryItem, OrderKey, Snapshot
+
+VIEWS_SENT = 32
+"""View records in one answer."""
+ANSWERS_KEPT = 1024
+"""Peers whose last answer with view records is remembered, so that a flood of old messages costs little."""
+
+
+@dataclass(frozen=True, slots=True)
+class Poll:
+    """A question for history that waits for an answer."""
+
+    to: Destination
+    after: OrderKey
+    until: int
+
+
+class Serving:
+    """Answers `AskHistory`, `AskSnapshot`, `AskViews`.
+
+    Attributes:
+        deadline: when the first poll has waited long enough, monotonic.
+    """
+
+    def __init__(self, core: Core) -> None:
+        self._core = core
+        self._polls: dict[bytes, Poll] = {}
+        self._reads: dict[int, tuple[bytes, Poll]] = {}
+        self._last_request = 0
+        self._answered: dict[bytes, int] = {}
+        self._offers: dict[int, bytes] = {}  # position -> bytes of a snapshot, the newest two
+        self._checksum: tuple[int, bytes] = (-1, b"")
+        self.deadline = NEVER
+
+    # -- history
+    # ------------------------------------------------------------------------------------------------
+
+    def ask_history(self, node_id: bytes, to: Destination, request: AskHistory) -> None:
+        """Answer now, or when there is something."""
+        core = self._core
+        if core.view is None or (
+            node_id not in self._polls and len(self._polls) >= core.config.observers_max
+        ):
+            return
+        until = core.now.monotonic + core.config.poll_hold
+        self._polls[node_id] = Poll(to, request.after, until)
+        self.deadline = min(self.deadline, until)
+        self._answer(node_id)
+
+    def answer_polls(self) -> None:
+        """History has grown: answer everyone who waits for more of it."""
+        for node_id in list(self._polls):
+            self._answer(node_id)
+
+    def _answer(self, node_id: bytes) -> None:
+        core, poll = self._core, self._polls[node_id]
+        ledger = core.ledger
+        if poll.after >= ledger.key:
+            return
+        del self._polls[node_id]
+        items = ledger.recent.after(poll.after, core.config.history_reply_bytes_max, ENTRIES_MAX)
+        if items is not None:
+            self._reply(poll, items)
+        elif poll.after >= ledger.compacted:
+            if any(waiting == node_id for waiting, _ in self._reads.values()):
+                return
+            self._last_request += 1
+            self._reads[self._last_request] = (node_id, poll)
+            core.outbox.emit(ReadArchive(self._last_request, poll.after, core.config.history_reply_bytes_max))
+        else:
+            self._offer(poll.to)
+
+    def archive(self, request: int, items: Sequence[HistoryItem] | None) -> None:
+        """The journal's answer to a `ReadArchive`."""
+        waiting = self._reads.pop(request, None)
+        if waiting is None:
+            return
+        poll = waiting[1]
+        if items is None:
+            self._offer(poll.to)
+        elif items:
+            self._reply(poll, items[:ENTRIES_MAX])
+
+    def _reply(self, poll: Poll, items: Sequence[HistoryItem]) -> None:
+        core = self._core
+        head, digest = core.ledger.position, core.ledger.digest
+        core.send(poll.to, History(core.lineage, poll.after, tuple(items), head, digest))
+
+    def tick(self) -> None:
+        """Tell those who waited long enough that nothing happened."""
+        now = self._core.now.monotonic
+        if now < self.deadline:
+            return
+        for node_id, poll in list(self._polls.items()):
+            if poll.until <= now:
+                del self._polls[node_id]
+                self._reply(poll, ())
+        self.deadline = min((poll.until for poll in self._polls.values()), default=NEVER)
+
+    # -- snapshots
+    # ----------------------------------------------------------------------------------------------
+
+    def keep_snapshot(self, snapshot: Snapshot) -> None:
+        """Offer *snapshot* from now on; the one before stays for those in the middle of it."""
+        self._offers[snapshot.position] = snapshot.to_bytes()
+        while len(self._offers) > 2:
+            del self._offers[min(self._offers)]
+
+    def _offer(self, to: Destination) -> None:
+        if not self._offers:
+            return
+        position = max(self._offers)
+        data = self._offers[position]
+        if self._checksum[0] != position:
+            self._checksum = (position, hashlib.blake2b(data, digest_size=DIGEST_SIZE).digest())
+        self._core.send(to, SnapshotOffer(self._core.lineage, position, len(data), self._checksum[1]))
+
+    def ask_snapshot(self, to: Destination, request: AskSnapshot) -> None:
+        """Send one piece; or the offer of a newer snapshot, when that one is gone."""
+        data = self._offers.get(request.position)
+        if data is None:
+            self._offer(to)
+        elif request.offset < len(data):
+            piece = data[request.offset : request.offset + self._core.config.piece_bytes]
+            self._core.send(to, SnapshotPiece(self._core.lineage, request.position, request.offset, piece))
+
+    # -- views
+    # --------------------------------------------------------------------------------------------------
+
+    def send_views(self, node_id: bytes, to: Destination, number: int) -> None:
+        """The view records after *number*, or only the newest when those are gone; not too often."""
+        core = self._core
+        if core.view is None or number >= core.view.number:
+            return
+        now = core.now.monotonic
+        if now - self._answered.get(node_id, -NEVER) < core.config.resend_interval // 2:
+            return
+        if len(self._answered) > ANSWERS_KEPT:
+            self._answered.clear()
+        self._answered[node_id] = now
+        last = min(core.view.number, number + VIEWS_SENT)
+        views = [core.views[n] for n in range(number + 1, last + 1) if n in core.views]
+        if not views or views[0].number != number + 1:
+            views = [core.view]
+        core.send(to, Views(core.lineage, tuple(views)))
