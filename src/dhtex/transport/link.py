@@ -254,7 +254,7 @@ class Link:
         raise MalformedMessage("stale")
 
     def _catch_up(self, highest: int) -> None:
-        if self._number <= highest < NUMBER_MAX - WINDOW:
+        if self._number < highest < NUMBER_MAX - WINDOW:
             self._number = highest + WINDOW
             self.flight.forget()
             self._counters["resynced"] += 1

@@ -19,7 +19,7 @@ from dhtex.transport.codec import Response
 from dhtex.transport.limits import Limits
 
 RETRY_MIN = 0.05
-RETRY_MAX = 2.0
+RETRY_MAX = 1.0
 JITTER = 0.25  # a quarter up or down, so that callers who failed together do not come back together
 
 P = TypeVar("P")
