@@ -66,6 +66,14 @@ class Keeper:
         if not bootstrap:
             self.is_ready.set()
 
+    def remember(self, addresses: list[Address]) -> None:
+        """Where contacts were before a restart: tried beside the bootstrap while the node is alone."""
+        self._last_lost.extend(addresses)
+
+    def last_known(self) -> list[Address]:
+        """Addresses of contacts that were lost last."""
+        return list(self._last_lost)
+
     def lost(self, contact: Contact) -> None:
         """Remember where a contact was, for when nobody else is left."""
         self._last_lost.append(contact.address)

@@ -14,8 +14,10 @@ import hashlib
 import logging
 import secrets
 import socket
+import time
 from collections import Counter
 from collections.abc import Coroutine, Iterable
+from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
@@ -32,9 +34,10 @@ from dhtex.dht.keeper import Keeper
 from dhtex.dht.methods import LIFETIME_S_MAX
 from dhtex.dht.network import Network
 from dhtex.dht.protocol import Protocol
-from dhtex.dht.serving import Serving
+from dhtex.dht.serving import REPUBLISH_S, Serving
 from dhtex.dht.settings import DEFAULTS, Settings
-from dhtex.dht.stores import Announcements, Items
+from dhtex.dht.state import Memory, Saved, StateFile
+from dhtex.dht.stores import Announcements, Items, Stored
 from dhtex.dht.table import Table
 from dhtex.dht.wire import NODE_ID_SIZE
 from dhtex.errors import NetworkError, NotRunning, PortInUse, UsageError
@@ -79,6 +82,7 @@ class DhtNode(Server):  # type: ignore[misc]  # kademlia ships no types
         bootstrap: Iterable[str] = (),
         node_id: bytes | None = None,
         settings: Settings = DEFAULTS,
+        state: Path | None = None,
     ) -> None:
         """A node that is not running yet.
 
@@ -86,8 +90,9 @@ class DhtNode(Server):  # type: ignore[misc]  # kademlia ships no types
             port: UDP port to listen on, 0 for one from the system.
             host: address to bind; `"::"` takes IPv4 and IPv6.
             bootstrap: "host:port" of nodes to start from; they may be down and are tried until they answer.
-            node_id: 20 bytes, random by default.
+            node_id: 20 bytes; by default what *state* remembers, or random.
             settings: limits and times.
+            state: a file to keep the id, contacts and items in across restarts; None keeps nothing.
         Raises:
             UsageError: an argument makes no sense.
         """
@@ -96,7 +101,9 @@ class DhtNode(Server):  # type: ignore[misc]  # kademlia ships no types
         if not 0 <= port <= addressing.PORT_MAX:
             raise UsageError(f"{port} is not a port; give one from 1 to 65535, or 0 for any")
         self.settings = settings
+        self._given_id = node_id
         self._node_id = node_id or secrets.token_bytes(NODE_ID_SIZE)
+        self._state = state
         self._port = port
         self._host = host
         self._bootstrap = tuple(bootstrap)
@@ -113,11 +120,22 @@ class DhtNode(Server):  # type: ignore[misc]  # kademlia ships no types
         Raises:
             PortInUse: another program has the port.
             NetworkError: the address is not one of this machine's.
+            StorageError: the state file cannot be used; the sentence says what to do.
             UsageError: it runs already.
         """
         if self._running is not None:
             raise UsageError("the DHT node runs already")
-        self._running = await self._start()
+        if self._state is None:
+            self._running = await self._start(None, None)
+            return self
+        file = await asyncio.to_thread(StateFile.open, self._state)
+        try:
+            saved = await asyncio.to_thread(file.load, self._node_id)
+            self._node_id = self._given_id or saved.node_id
+            self._running = await self._start(file, saved)
+        except BaseException:
+            file.close()
+            raise
         return self
 
     async def __aexit__(
@@ -131,7 +149,7 @@ class DhtNode(Server):  # type: ignore[misc]  # kademlia ships no types
             await running.close()
         self._feed.close()
 
-    async def _start(self) -> _Running:
+    async def _start(self, file: StateFile | None, saved: Saved | None) -> _Running:
         loop = asyncio.get_running_loop()
         table = Table(self._node_id, self.settings.ksize, loop.time())
         serving = None
@@ -152,7 +170,9 @@ class DhtNode(Server):  # type: ignore[misc]  # kademlia ships no types
             raise
         address = addressing.from_sockaddr(listener.getsockname())
         network = Network(protocol, table, self.settings, is_client=self.is_client)
-        running = _Running(network, serving, address, self._bootstrap, self._feed)
+        running = _Running(network, serving, address, self._bootstrap, self._feed, file)
+        if saved is not None:
+            running.restore(saved)
         log.info("listening on %s", addressing.format_address(address))
         return running
 
@@ -290,6 +310,7 @@ class _Running:
         address: Address,
         bootstrap: tuple[str, ...],
         feed: EventFeed,
+        file: StateFile | None,
     ) -> None:
         self.network = network
         self.serving = serving
@@ -305,6 +326,29 @@ class _Running:
             _started(self.directory.run()),
             _started(self.archive.run()),
         ]
+        self._memory = None
+        if file is not None:
+            self._memory = Memory(file, self._known_addresses, self._held_items)
+            self._tasks.append(_started(self._memory.run()))
+
+    def _known_addresses(self) -> list[Address]:
+        return [contact.address for contact in self.network.table] or self.keeper.last_known()
+
+    def _held_items(self) -> dict[bytes, Stored]:
+        return {} if self.serving is None else self.serving.items.snapshot()
+
+    def restore(self, saved: Saved) -> None:
+        """Take up what was saved: contacts are tried, items kept for what is left of their life."""
+        self.keeper.remember(saved.contacts)
+        if self.serving is None:
+            return
+        now_s = self.network.now_s
+        for item, end_wall_s in saved.items:
+            left_s = end_wall_s - time.time()
+            if left_s > 0:
+                self.serving.items.put(
+                    item.key, item, end_s=now_s + min(left_s, LIFETIME_S_MAX), republish_s=now_s + REPUBLISH_S
+                )
 
     def _tidy(self) -> None:
         if self.serving is not None:
@@ -323,6 +367,8 @@ class _Running:
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
+        if self._memory is not None:
+            await self._memory.close()
         self.network.protocol.close()
         await self.network.protocol.closed
 

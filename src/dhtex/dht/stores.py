@@ -127,6 +127,10 @@ class Items:
     def __iter__(self) -> Iterator[tuple[bytes, Stored]]:
         return iter(list(self._stored.items()))
 
+    def snapshot(self) -> dict[bytes, Stored]:
+        """All items with their times."""
+        return dict(self._stored)
+
     def get(self, key: bytes, now_s: float) -> Item | None:
         """The item of *key*; using it keeps it from going first."""
         stored = self._stored.get(key)

@@ -20,6 +20,7 @@ from dhtex.grape.server import Server
 BODY_MAX = 8_192
 """Bytes of a request body, the original's documented `--check_maxPayloadSize`."""
 
+STATE_NAME = "grape.sqlite"
 LISTEN_BACKLOG = 1_024
 
 
@@ -71,7 +72,12 @@ class Grape:
         self._http_port = http_port
         self._body_max = body_max
         self._node = DhtNode(
-            port=dht_port, host=host, bootstrap=bootstrap, node_id=node_id, settings=settings
+            port=dht_port,
+            host=host,
+            bootstrap=bootstrap,
+            node_id=node_id,
+            settings=settings,
+            state=None if data_dir is None else data_dir / STATE_NAME,
         )
         self._server: Server | None = None
         self._listener: asyncio.Server | None = None
