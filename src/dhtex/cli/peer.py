@@ -21,7 +21,7 @@ from dhtex.cli.running import run
 from dhtex.cli.shell import Shell
 from dhtex.errors import NotRunning
 from dhtex.matching import MarketSpec
-from dhtex.peer import Founding, Peer, default_data_dir
+from dhtex.peer import Durability, Founding, Peer, default_data_dir
 
 _DURABILITY: Final = click.Choice(("fsync", "os"))
 
@@ -63,7 +63,7 @@ def peer(
     identity: str,
     data_dir: Path | None,
     ephemeral: bool,
-    durability: str,
+    durability: Durability,
     founding: str | None,
     observe: bool,
     allow: frozenset[bytes] | None,

@@ -26,13 +26,13 @@ async def read_lines(shell: Shell, peer: Peer) -> None:
     What only shows something, and the end, wait until everything sent before is final: so a script sees what it did.
     """
     reader = _Reader()
+    await peer.ready()
     while (raw := await reader.next()) is not None:
         if len(raw) > LINE_BYTES_MAX:
             shell.refuse("", f"a line has at most {LINE_BYTES_MAX} bytes")
             continue
         line = raw.decode("utf-8", "replace")
         if shell.is_question(line):
-            await peer.ready()
             await shell.settled()
         elif peer.pending_count >= PENDING_MAX:
             await shell.settled()

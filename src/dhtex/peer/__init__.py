@@ -1,5 +1,6 @@
 """A participant in a market: identity, sockets, replica, journal and exchange behind one class."""
 
+from dhtex.journal import Durability
 from dhtex.peer.book import Book
 from dhtex.peer.home import Home, default_data_dir
 from dhtex.peer.locking import Held
@@ -24,6 +25,7 @@ __all__ = [
     "Book",
     "BookChange",
     "Depth",
+    "Durability",
     "Founding",
     "GroupEvent",
     "Held",

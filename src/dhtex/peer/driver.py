@@ -18,20 +18,23 @@ from dhtex.errors import MalformedMessage, StorageError, UsageError
 from dhtex.identity import NodeId, PublicKey, node_id_of, short_id
 from dhtex.replication import (
     STRANGERS_MAY_SEND,
+    TAGS,
     AskViews,
     Destination,
     Effect,
+    HistoryItem,
     Message,
     Now,
+    OrderKey,
     Persist,
     ReadArchive,
+    Record,
     Replica,
     Send,
     Status,
     ViewInstalled,
     decode,
     encode,
-    tag_of,
 )
 from dhtex.transport import Address, Channel
 
@@ -39,7 +42,7 @@ logger = logging.getLogger(__name__)
 
 T = TypeVar("T")
 
-STRANGER_TAGS: Final = STRANGERS_MAY_SEND | {tag_of(Status)}
+STRANGER_TAGS: Final = STRANGERS_MAY_SEND | {TAGS[Status]}
 """A member that was cut off while it slept shows by its status that it lacks views; without this it would not be
 heard, and never learn. The replica takes nothing else from the status of a stranger."""
 
@@ -52,11 +55,11 @@ def now() -> Now:
 class Store(Protocol):
     """What the driver needs of a journal."""
 
-    def persist(self, ticket: int, records: Sequence[Any]) -> None:
+    def persist(self, ticket: int, records: Sequence[Record], *, urgent: bool) -> None:
         """Make durable, in order; never blocks."""
         ...
 
-    async def read_archive(self, after: Any, limit_bytes: int) -> list[Any] | None:
+    async def read_archive(self, after: OrderKey, limit_bytes: int) -> list[HistoryItem] | None:
         """History after a key, or None when it is no longer kept."""
         ...
 
@@ -218,7 +221,7 @@ class Driver:
             case Send():
                 self._send(effect)
             case Persist():
-                self._store.persist(effect.ticket, effect.records)
+                self._store.persist(effect.ticket, effect.records, urgent=effect.urgent)
             case ReadArchive():
                 task = asyncio.ensure_future(self._read_archive(effect))
                 self._tasks.add(task)

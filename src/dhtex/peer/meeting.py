@@ -15,10 +15,11 @@ from dataclasses import dataclass
 from typing import Final
 
 from dhtex.dht import Discovery
+from dhtex.dht.addresses import format_address
 from dhtex.errors import NetworkError
 from dhtex.identity import NodeId
 from dhtex.replication import Candidate, Decision, Destination, decide
-from dhtex.transport import Address, Channel, HelloAnswer, format_address
+from dhtex.transport import Address, Channel, HelloAnswer
 
 logger = logging.getLogger(__name__)
 

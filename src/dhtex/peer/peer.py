@@ -25,7 +25,7 @@ from dhtex.dht.addresses import format_address, split_host_port
 from dhtex.errors import Busy, DhtexError, NotRunning, OrderError, UsageError
 from dhtex.exchange import Exchange, encode_lock
 from dhtex.identity import Identity, NodeId, short_id
-from dhtex.journal import Journal
+from dhtex.journal import Durability, Journal
 from dhtex.locks import LockRequest
 from dhtex.matching import (
     Cancel,
@@ -98,7 +98,7 @@ class Peer:
         founding: Founding = Founding.AUTO,
         observe: bool = False,
         wait: bool = True,
-        durability: str = "fsync",
+        durability: Durability = "fsync",
         allow: Iterable[bytes] | None = None,
         max_datagram: int = 1200,
         config: ReplicaConfig | None = None,
@@ -332,9 +332,9 @@ class Peer:
                     self._ledger.accept(first_n + count - 1)
                 case CatchUp():
                     self._progress.publish(effect)
-                case Restored():
+                case Restored(_, _, own_n):
                     moved = True
-                    self._ledger.skip(self.replica.last_n(self.node_id))
+                    self._ledger.skip(own_n)
                 case RoleChanged():
                     moved = True
             event = narrate(effect, self.node_id)

@@ -1,0 +1,126 @@
+"""Handles: accepted, final, and what happens when neither comes."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import pytest
+
+from dhtex.errors import FellBehind, NotRunning
+from dhtex.exchange import Applied, Exchange
+from dhtex.matching import (
+    Cancel,
+    Command,
+    Kind,
+    MarketSpec,
+    OrderId,
+    Place,
+    Side,
+    TimeInForce,
+    encode_commands,
+)
+from dhtex.peer.orders import Ledger
+from dhtex.peer.reports import OrderStatus
+from dhtex.replication import CommandBatch
+
+SPEC = MarketSpec("BTC-USD", lot_size="1")
+OWN, OTHER = b"o" * 20, b"x" * 20
+
+
+class Market:
+    """An exchange fed by hand."""
+
+    def __init__(self) -> None:
+        self.exchange = Exchange(SPEC)
+        self.position = 0
+
+    def apply(self, origin: bytes, first_n: int, commands: Sequence[Command]) -> Applied:
+        batch = CommandBatch(origin, first_n, len(commands), 1_000_000, encode_commands(commands))
+        self.exchange.apply(batch, self.position + 1, 0)
+        self.position += len(commands)
+        return self.exchange.take_applied()[0]
+
+
+def buy(quantity: int, price: int, force: TimeInForce = TimeInForce.GTC) -> Place:
+    return Place(Side.BUY, quantity, price, time_in_force=force)
+
+
+def sell(quantity: int, price: int) -> Place:
+    return Place(Side.SELL, quantity, price)
+
+
+async def test_a_run_becomes_final_as_one_with_a_result_for_each() -> None:
+    market, ledger = Market(), Ledger(SPEC, OWN)
+    market.apply(OTHER, 1, [sell(3, 50), sell(9, 60)])
+    commands = [
+        buy(2, 50),
+        buy(2, 50),
+        buy(5, 55, TimeInForce.IOC),
+        Place(Side.BUY, 4, kind=Kind.MARKET),
+        Cancel(OrderId(OWN, 2)),
+        Cancel(OrderId(OTHER, 2)),
+    ]
+    run = ledger.add(1, commands)
+    ledger.accept(6)
+    await run.accepted()
+    assert not run.is_final
+    ledger.finalize(market.apply(OWN, 1, commands))
+    results = await run.final()
+    assert [result.status for result in results] == [
+        OrderStatus.FILLED,
+        OrderStatus.OPEN,
+        OrderStatus.CANCELLED,
+        OrderStatus.FILLED,
+        OrderStatus.DONE,
+        OrderStatus.REJECTED,
+    ]
+    assert [int(result.filled) for result in results] == [2, 1, 0, 4, 0, 0]
+    assert [int(result.remaining) for result in results] == [0, 1, 0, 0, 0, 0]
+    assert [result.reason for result in results] == [None, None, "unfilled", None, None, "not owner"]
+    assert [result.position for result in results] == [3, 4, 5, 6, 7, 8]
+    assert results[0].trades[0].maker == OrderId(OTHER, 1)
+    assert len(ledger) == 0
+
+
+async def test_runs_in_one_entry_and_runs_of_others() -> None:
+    market, ledger = Market(), Ledger(SPEC, OWN)
+    first, second = ledger.add(1, [buy(1, 50)]), ledger.add(2, [buy(1, 51), buy(1, 52)])
+    third = ledger.add(4, [buy(1, 53)])
+    ledger.finalize(market.apply(OTHER, 1, [sell(9, 99)]))
+    assert not first.is_final
+    ledger.finalize(market.apply(OWN, 1, [buy(1, 50), buy(1, 51), buy(1, 52)]))
+    assert [str(result.order) for result in await second.final()] == [
+        f"{OWN[:4].hex()}:2",
+        f"{OWN[:4].hex()}:3",
+    ]
+    assert first.is_final
+    assert not third.is_final
+    assert [order.n for order, _ in ledger.pending()] == [4]
+
+
+async def test_acceptance_comes_from_the_front() -> None:
+    ledger = Ledger(SPEC, OWN)
+    first, second = ledger.add(1, [buy(1, 50), buy(1, 50)]), ledger.add(3, [buy(1, 50)])
+    ledger.accept(2)
+    assert (first.is_accepted, second.is_accepted) == (True, False)
+    ledger.accept(3)
+    assert second.is_accepted
+
+
+async def test_what_history_dropped_is_said_not_guessed() -> None:
+    ledger = Ledger(SPEC, OWN)
+    first, second = ledger.add(1, [buy(1, 50)]), ledger.add(2, [buy(1, 50)])
+    ledger.skip(1)
+    with pytest.raises(FellBehind):
+        await first.final()
+    assert not second.is_final
+
+
+async def test_a_closing_peer_tells_those_who_wait() -> None:
+    ledger = Ledger(SPEC, OWN)
+    run = ledger.add(1, [buy(1, 50)])
+    ledger.abandon()
+    with pytest.raises(NotRunning):
+        await run.accepted()
+    with pytest.raises(NotRunning):
+        await run.final()
