@@ -33,6 +33,7 @@ from dhtex.matching.events import (
     Triggered,
 )
 from dhtex.matching.market import Limits, MarketSpec, Phase
+from dhtex.matching.reference import ReferenceEngine
 from dhtex.matching.views import Depth, LevelChange, Order
 
 __all__ = [
@@ -59,6 +60,7 @@ __all__ = [
     "Phase",
     "PhaseChanged",
     "Place",
+    "ReferenceEngine",
     "RejectReason",
     "Rejected",
     "Replenished",

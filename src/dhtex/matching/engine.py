@@ -220,10 +220,11 @@ class MatchingEngine:
         except MalformedMessage:
             rows = None
         out: Stream = []
+        if skip == count:
+            return Batch(pack(out), (), owner, first_n + skip, position, timestamp, 0, skip)
         state.timestamp = timestamp
         state.position = position
-        if skip < count:
-            self._pass_time(timestamp, out)
+        self._pass_time(timestamp, out)
         first_n += skip
         if rows is None or len(rows) != count:
             self._refuse_all(owner, first_n, count - skip, out)
@@ -232,7 +233,7 @@ class MatchingEngine:
             out += (REJECTED, int(RejectReason.INVALID_ID)) * (count - skip)
         else:
             self._apply_rows(rows[skip:] if skip else rows, owner, first_n, out)
-        state.position = max(position, position + count - skip - 1)
+        state.position = position + count - skip - 1
         kept = None if rows is None else batch
         return Batch(pack(out), kept, owner, first_n, position, timestamp, count - skip, skip)
 
@@ -275,8 +276,8 @@ class MatchingEngine:
                             out += (CANCELLED, key, quantity)
                             continue
                 elif (
-                    (operation == BUY or operation == SELL)
-                    and type(operation) is int
+                    type(operation) is int
+                    and BUY <= operation <= SELL
                     and type(first) is int
                     and type(second) is int
                     and 0 < first <= quantity_max

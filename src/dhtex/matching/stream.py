@@ -19,7 +19,7 @@ An order is its node id and n; a key is a price, negative for a sell; a price th
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, Final
 
 import msgpack
@@ -70,12 +70,20 @@ def pack(stream: Stream) -> bytes:
     return bytes(msgpack.packb(stream))
 
 
+def records(stream: Stream) -> Iterator[int]:
+    """Where each record of a stream starts."""
+    at = 0
+    while at < len(stream):
+        yield at
+        at += 1 + _FIELDS[stream[at]]
+
+
 def touched_keys(packed: bytes, rows: Sequence[Row] | None) -> set[int]:
     """The keys of all orders that these events are about: no other displayed level can have changed."""
     stream: Stream = msgpack.unpackb(packed)
     touched: set[int] = set()
-    at, command, answered = 0, -1, True
-    while at < len(stream):
+    command, answered = -1, True
+    for at in records(stream):
         code = stream[at]
         if code == BEFORE or (code <= PHASE_SET and answered):
             command += 1
@@ -85,7 +93,6 @@ def touched_keys(packed: bytes, rows: Sequence[Row] | None) -> set[int]:
             touched.add(key_of(rows[command][0], rows[command][2]))
         for field in _KEYS[code]:
             touched.add(stream[at + field])
-        at += 1 + _FIELDS[code]
     return touched - {MARKET_BUY, MARKET_SELL}
 
 
@@ -112,11 +119,10 @@ class Reader:
         """All events, in order."""
         stream: Stream = msgpack.unpackb(packed)
         events: list[Event] = []
-        at, answered = 0, True
-        while at < len(stream):
+        answered = True
+        for at in records(stream):
             code = stream[at]
             fields = stream[at + 1 : at + 1 + _FIELDS[code]]
-            at += 1 + _FIELDS[code]
             if code == BEFORE or (code <= PHASE_SET and answered):
                 self._command += 1
                 self._index = 0
