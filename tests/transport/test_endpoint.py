@@ -416,6 +416,38 @@ async def test_misuse_of_attach_call_and_register_is_refused() -> None:
                 pair.a.register(name, lambda sender, params: None)
 
 
+async def test_a_handler_may_close_its_own_channel() -> None:
+    async with Pair() as pair:
+
+        async def close(sender: PublicKey, params: list[Any]) -> str:
+            await pair.b.close()
+            return "closed"
+
+        pair.b.register("close", close)
+        assert await pair.a.call(BOB.node_id, "close", [], timeout=5) == "closed"
+
+
+async def test_a_stranger_may_be_forgotten_while_its_request_is_answered() -> None:
+    async with Endpoint(ALICE) as alice, Endpoint(BOB, limits=Limits(strangers=1)) as bob:
+        failures: list[dict[str, Any]] = []
+        asyncio.get_running_loop().set_exception_handler(lambda loop, context: failures.append(context))
+        a = alice.attach(GROUP, Recorder())
+        b = bob.attach(GROUP, Recorder(), stranger_methods=frozenset({"join"}))
+        b.register("join", lambda sender, params: b.set_peer(CAROL.public_key, NOWHERE))
+        a.set_peer(BOB.public_key, bob.address)
+        assert await a.call(BOB.node_id, "join", [], timeout=5) is True
+        assert b.public_key_of(ALICE.node_id) is None
+        assert failures == []
+
+
+@pytest.mark.parametrize("number", [-1, 1 << 63])
+async def test_view_numbers_out_of_range_are_refused(number: int) -> None:
+    async with Pair() as pair:
+        with pytest.raises(ValueError, match="a view number lies between"):
+            pair.a.view_number = number
+        assert pair.a.view_number == 0
+
+
 async def test_an_advertised_address_is_the_one_to_tell_others() -> None:
     async with Endpoint(ALICE, advertise=("203.0.113.5", 4000)) as alice, Endpoint(BOB) as bob:
         assert alice.advertised == ("203.0.113.5", 4000)

@@ -12,7 +12,7 @@ from typing import Any, Protocol, TypeVar
 from dhtex.errors import DhtexError, MalformedMessage, NotRunning, Unreachable
 from dhtex.identity import NodeId, PublicKey, node_id_of, short_id
 from dhtex.transport.address import Address
-from dhtex.transport.codec import FrameEncoder, Notification, Request
+from dhtex.transport.codec import INT_MAX, FrameEncoder, Notification, Request
 from dhtex.transport.datagram import Datagram, Kind, header
 from dhtex.transport.greeter import HelloAnswer
 from dhtex.transport.limits import REQUEST_TIMEOUT_MAX, Limits
@@ -83,7 +83,6 @@ class Channel:
 
     Attributes:
         group_id: 20 bytes.
-        view_number: told to whoever says HELLO; at least 0.
     """
 
     def __init__(
@@ -103,7 +102,7 @@ class Channel:
         counters: Counter[str],
     ) -> None:
         self.group_id = group_id
-        self.view_number = 0
+        self._view_number = 0
         self._outlet = outlet
         self._keys = keys
         self._handler = handler
@@ -119,6 +118,21 @@ class Channel:
         self._server = Server(encoder, counters, stranger_methods, self._send)
         self._inbox: dict[Link, list[Notification]] = {}
         self._closed = False
+
+    @property
+    def view_number(self) -> int:
+        """Told to whoever says HELLO; 0 until it is set.
+
+        Raises:
+            ValueError: when set to something below 0 or beyond 63 bits.
+        """
+        return self._view_number
+
+    @view_number.setter
+    def view_number(self, number: int) -> None:
+        if not 0 <= number <= INT_MAX:
+            raise ValueError(f"a view number lies between 0 and {INT_MAX}, {number} does not")
+        self._view_number = number
 
     # Who is who
 
@@ -320,6 +334,7 @@ class Channel:
             link, messages = self._first_heard(datagram, source, now)
         else:
             messages = self._open(link, datagram, source, now)
+        self._links.touch(link)
         for message in messages:
             if isinstance(message, Notification):
                 if link.is_member or message.tag in self._stranger_tags:
@@ -330,8 +345,6 @@ class Channel:
                 self._server.on_request(link, message)
             elif not link.calls.answered(message):
                 self._counters["dropped_no_call"] += 1
-        if not link.is_member:
-            self._links.touch(link)
 
     def deliver(self) -> None:
         """Hand what has arrived to the group, one call a sender."""

@@ -45,8 +45,9 @@ class Links:
             self._make_room()
 
     def touch(self, link: Link) -> None:
-        """A stranger was heard or spoken to."""
-        self._strangers.move_to_end(link.node_id)
+        """A peer was heard; of strangers, the one quiet for longest is forgotten first."""
+        if link.node_id in self._strangers:
+            self._strangers.move_to_end(link.node_id)
 
     def set_members(self, members: Collection[NodeId], now: float) -> None:
         """The whole membership from now on."""

@@ -74,10 +74,11 @@ class Server:
             self._send(link, self._encoder.response(request.id, error, None))
 
     async def close(self) -> None:
-        """Cancel the handlers in progress and wait for their end."""
-        for task in self._tasks:
+        """Cancel the handlers in progress and wait for their end; not for the one that is closing us, if one is."""
+        others = self._tasks - {asyncio.current_task()}
+        for task in others:
             task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await asyncio.gather(*others, return_exceptions=True)
 
     def _execute(self, link: Link, request: Request, handler: RpcHandler) -> None:
         try:
