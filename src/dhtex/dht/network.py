@@ -8,7 +8,7 @@ from dhtex.dht.contacts import Contact
 from dhtex.dht.crawl import Crawl, Visit, nothing_to_see
 from dhtex.dht.protocol import Outcome, Protocol
 from dhtex.dht.settings import Settings
-from dhtex.dht.shortlist import Shortlist
+from dhtex.dht.shortlist import CANDIDATES_FACTOR, Shortlist
 from dhtex.dht.table import Table
 
 
@@ -50,7 +50,7 @@ class Network:
         self.table.mark_used(key, self.now_s)
         shortlist = Shortlist(
             key,
-            self.table.find_neighbors(key),
+            self.table.find_neighbors(key, CANDIDATES_FACTOR * self.settings.ksize),
             own_id=self.own_id,
             own_address=None,
             ksize=self.settings.ksize,

@@ -204,9 +204,7 @@ class Protocol(KademliaProtocol):  # type: ignore[misc]  # kademlia and rpcudp s
                 self.heard_from(Contact(request.sender, address))
         answer = self._answer(request, address, is_proven, now_s)
         if not is_proven and len(answer) > len(data):
-            answer = self._refusal(
-                request, address, now_s, "token", "prove the address with this token first"
-            )
+            answer = self._refusal(request, address, now_s, "token", "")
             if len(answer) > len(data):
                 self.counters["unproven_dropped"] += 1
                 return
@@ -216,7 +214,7 @@ class Protocol(KademliaProtocol):  # type: ignore[misc]  # kademlia and rpcudp s
         try:
             methods.check_args(request.method, request.args)
             if request.method in methods.NEEDS_TOKEN and not is_proven:
-                raise Refused("token", "prove the address with this token first")
+                raise Refused("token", "")  # no sentence: it must not be larger than the question
             if request.method == "ping":
                 result = None
             elif self._serving is None:
