@@ -505,3 +505,67 @@ def test_endpoints_run_on_uvloop_too() -> None:
 
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         runner.run(main())
+
+
+class Troubled:
+    """A socket that first fails as often as it is told to."""
+
+    def __init__(
+        self, real: Any, *, send: list[OSError] | None = None, receive: list[OSError] | None = None
+    ) -> None:
+        self._real = real
+        self._send = send or []
+        self._receive = receive or []
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._real, name)
+
+    def sendto(self, *args: Any) -> Any:
+        if self._send:
+            raise self._send.pop()
+        return self._real.sendto(*args)
+
+    def recvfrom(self, *args: Any) -> Any:
+        if self._receive:
+            raise self._receive.pop()
+        return self._real.recvfrom(*args)
+
+
+def trouble(endpoint: Endpoint, monkeypatch: pytest.MonkeyPatch, **errors: list[OSError]) -> None:
+    monkeypatch.setattr(endpoint, "_socket", Troubled(endpoint._socket, **errors))
+
+
+async def test_what_a_full_send_buffer_refused_is_sent_in_order_once_there_is_room(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    async with Pair() as pair:
+        trouble(pair.alice, monkeypatch, send=[BlockingIOError(), BlockingIOError()])
+        for tag in range(30):
+            pair.a.notify(BOB.node_id, [(tag, [b"x" * 900])])
+        assert [tag for tag, _ in await pair.heard_by_bob.wait_for(30)] == list(range(30))
+        assert not pair.alice._unsent
+
+
+async def test_what_is_kept_for_a_full_send_buffer_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("dhtex.transport.endpoint.UNSENT_MAX", 5)
+    async with Pair() as pair:
+        trouble(pair.alice, monkeypatch, send=[BlockingIOError() for _ in range(3)])
+        for tag in range(10):
+            pair.a.notify(BOB.node_id, [(tag, [b"x" * 900])])
+        assert [tag for tag, _ in await pair.heard_by_bob.wait_for(5)] == list(range(5))
+        assert pair.alice.counters["unsent_buffer"] == 5
+
+
+async def test_errors_of_the_system_are_counted_and_survived(monkeypatch: pytest.MonkeyPatch) -> None:
+    async with Pair() as pair:
+        trouble(pair.alice, monkeypatch, send=[OSError(101, "Network is unreachable")])
+        trouble(pair.bob, monkeypatch, receive=[ConnectionResetError()])
+        pair.b.register("ping", lambda sender, params: "pong")
+        assert await pair.a.call(BOB.node_id, "ping", [], timeout=10) == "pong"
+        assert pair.alice.counters["send_failed"] == pair.bob.counters["receive_failed"] == 1
+
+
+async def test_a_name_without_a_reachable_address_is_refused() -> None:
+    async with Pair() as pair:
+        with pytest.raises(Unreachable, match="cannot be reached from this socket"):
+            await pair.a.hello(("0.0.0.0", 9), timeout=1)
