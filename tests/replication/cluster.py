@@ -15,7 +15,7 @@ from typing import Any
 
 import msgpack
 
-from dhtex.errors import Busy, NotRunning
+from dhtex.errors import Busy, JournalFull, NotRunning
 from dhtex.identity import NodeId, PublicKey, node_id_of, short_id
 from dhtex.replication import CommandBatch, DurableState, Now, Replica, ReplicaConfig
 from dhtex.replication.effects import (
@@ -199,7 +199,9 @@ class Node:
 class Cluster:
     """Nodes, a network, a clock, and a judge."""
 
-    def __init__(self, seed: int, nodes: int, config: ReplicaConfig | None = None, network: Network | None = None) -> None:
+    def __init__(
+        self, seed: int, nodes: int, config: ReplicaConfig | None = None, network: Network | None = None
+    ) -> None:
         self.random = random.Random(seed)
         self.config = config or ReplicaConfig()
         self.network = network or Network()
@@ -215,9 +217,15 @@ class Cluster:
         self.accepted: set[tuple[bytes, int]] = set()
         self.digests: dict[int, bytes] = {}
         self.nodes: list[Node] = []
-        for number in range(1, nodes + 1):
-            self.nodes.append(Node(self, number))
-        self.by_key = {node.signer.public_key: node for node in self.nodes}
+        self.by_key: dict[bytes, Node] = {}
+        self.add(nodes)
+
+    def add(self, count: int) -> None:
+        """More nodes, in no group yet."""
+        for _ in range(count):
+            node = Node(self, len(self.nodes) + 1)
+            self.nodes.append(node)
+            self.by_key[node.signer.public_key] = node
 
     # -- time -----------------------------------------------------------------------------------------------
 
@@ -271,7 +279,7 @@ class Cluster:
         first.do(lambda replica, now: replica.found(now))
         for node in others:
             node.do(lambda replica, now: replica.join([first.contact], now))
-        formed = self.run(30 * SECOND, lambda: self.agreed_members(self.nodes[:count]))
+        formed = self.run(30 * SECOND, lambda: self.agreed_members(self.nodes[:count]) and not first.unsynced)
         assert formed, [(node.replica.role, node.replica.view) for node in self.nodes]
 
     def agreed_members(self, nodes: list[Node]) -> bool:
@@ -279,7 +287,9 @@ class Cluster:
         ids = tuple(sorted(node.node_id for node in nodes))
         views = {node.replica.view.id if node.replica.view else b"" for node in nodes}
         return len(views) == 1 and all(
-            node.running and node.replica.role.value == "member" and node.replica.view is not None
+            node.running
+            and node.replica.role.value == "member"
+            and node.replica.view is not None
             and node.replica.view.node_ids == ids
             for node in nodes
         )
@@ -291,7 +301,7 @@ class Cluster:
         try:
             commands = msgpack.packb([self.random.randrange(1000) for _ in range(count)])
             return int(node.do(lambda replica, now: replica.submit(commands, count, now)))
-        except (Busy, NotRunning):
+        except (Busy, JournalFull, NotRunning):
             return None
 
     def restart(self, node: Node) -> None:

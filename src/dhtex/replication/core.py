@@ -79,6 +79,7 @@ class Core:
         inflight: the own entry that is being made durable.
         status_due: tell everyone at the end of this input.
         full: the journal has no room.
+        history_durable: False until the founding is; a group that a crash could undo must not be told of.
         was_member: it has been a member once, so following means evicted.
     """
 
@@ -112,6 +113,7 @@ class Core:
         self.views: dict[int, View] = {}
         self.incarnation = 0
         self.incarnation_durable = False
+        self.history_durable = True
         self.inflight: Entry | None = None
         self.phase = Phase.IDLE
         self.wish = Wish.NOTHING

@@ -55,7 +55,10 @@ class Fetching:
             return
         self.deadline = NEVER
         view_log = core.view_log
-        if view_log is None or not core.is_member or core.full:
+        if view_log is None or not core.is_member:
+            return
+        if core.full:
+            self.deadline = core.now.monotonic + core.config.fetch_interval
             return
         asked: dict[int, list[Range]] = {}
         for place, log in enumerate(view_log.logs):

@@ -122,8 +122,11 @@ class Following:
         core, now = self._core, self._core.now.monotonic
         if now < self.deadline:
             return
-        if core.phase not in {Phase.FOLLOWING, Phase.INSTALLING} or core.full:
-            self.deadline = NEVER if core.phase is not Phase.FOLLOWING else now + core.config.follow_timeout
+        if core.phase not in {Phase.FOLLOWING, Phase.INSTALLING}:
+            self.deadline = NEVER
+            return
+        if core.full:
+            self.deadline = now + core.config.follow_timeout
             return
         if now >= self._join_at:
             self._ask_to_join()

@@ -117,7 +117,7 @@ class OriginLog:
         """The first range that is known to exist and not held, or None."""
         if self.wanted <= self.appended:
             return None
-        early = [seq for seq in self.ahead if seq > self.appended]
+        early = [seq for seq in self.ahead if seq > self.appended + 1]
         return self.appended + 1, min(early) - 1 if early else self.wanted
 
     def trim(self, seq: int) -> None:

@@ -318,7 +318,7 @@ class Ordering:
         else:
             # In the middle of a view. Nothing can be final in a view that waits for this peer, so it is no
             # member.
-            core.enter(Phase.FOLLOWING)
+            core.enter(Phase.LEFT if core.wish is Wish.LEAVE else Phase.FOLLOWING)
             self._submissions.drop_final(ledger.last_n.get(core.node_id, 0))
             self._view_changed()
 

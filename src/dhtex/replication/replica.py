@@ -311,7 +311,9 @@ class Replica:
             cut=(),
             proposer=core.node_id,
         )
+        core.history_durable = False
         self._ordering.install(view)
+        core.outbox.once_durable(self._founded)
         self._progress()
 
     def join(self, contacts: Sequence[Destination], now: Now) -> None:
@@ -351,7 +353,7 @@ class Replica:
         self._core.now = now
         self._core.full = False
         self._core.status_due = True
-        if self._core.phase is Phase.FOLLOWING:
+        if self._core.phase in {Phase.FOLLOWING, Phase.INSTALLING}:
             self._following.start()
         self._progress()
 
@@ -396,6 +398,8 @@ class Replica:
         core = self._core
         if core.full:
             return
+        if self._decided and core.is_member:
+            self._close_view()
         if core.phase is Phase.ACTIVE:
             self._ordering.advance()
             self._ordering.issue()
@@ -410,8 +414,6 @@ class Replica:
             self._acceptor.retry_offer()
             self._proposer.retry()
             self._plan()
-        elif core.phase is Phase.INSTALLING:
-            self._close_view()
         if core.phase is not Phase.ACTIVE and self._ordering.save_at != NEVER:
             self._ordering.save_pending()
 
@@ -432,8 +434,6 @@ class Replica:
                 self._following.start()
         else:
             self._following.stop()
-        if core.phase is Phase.ACTIVE and number + 1 in self._decided:
-            self._close_view()
 
     def _heartbeat(self) -> None:
         core = self._core
@@ -521,12 +521,19 @@ class Replica:
         self._following.contacts = tuple(contacts)
         if wish is Wish.MEMBER and core.incarnation == 0:
             self._draw_incarnation()
-        if core.phase in {Phase.IDLE, Phase.LEFT}:
+        if core.phase is Phase.LEFT and core.view_log is not None:
+            core.enter(Phase.ACTIVE)  # the last member left, so the group is where it was
+            self._watching.reset()
+            self._heartbeat_at = now.monotonic
+        elif core.phase in {Phase.IDLE, Phase.LEFT}:
             core.enter(Phase.FOLLOWING)
         core.tell_role()
         if core.phase is Phase.FOLLOWING:
             self._following.start()
         self._progress()
+
+    def _founded(self) -> None:
+        self._core.history_durable = True
 
     def _draw_incarnation(self) -> None:
         core = self._core

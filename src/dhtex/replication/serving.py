@@ -61,9 +61,9 @@ class Serving:
     def ask_history(self, node_id: bytes, to: Destination, request: AskHistory) -> None:
         """Answer now, or when there is something."""
         core = self._core
-        if core.view is None or (
-            node_id not in self._polls and len(self._polls) >= core.config.observers_max
-        ):
+        if core.view is None or not core.history_durable:
+            return
+        if node_id not in self._polls and len(self._polls) >= core.config.observers_max:
             return
         until = core.now.monotonic + core.config.poll_hold
         self._polls[node_id] = Poll(to, request.after, until)
