@@ -49,17 +49,18 @@ def draw_plan(seed: int, *, members: int | None = None, exchange: bool | None = 
     observers = rng.choice((0, 0, 0, 1, 2))
     faults_until = rng.randint(6, 25) * SECOND
     on_exchange = rng.random() < 1 / 8
+    misses = 0.0 if rng.random() < 0.93 else rng.choice((0.3, 0.8))
     return Plan(
         seed=seed,
         nodes=_nodes(rng, count, min(observers, NODES_MAX - count), faults_until),
         network=_network(rng),
         disk=_disk(rng),
         config=_config(rng),
-        discovery_misses=0.0 if rng.random() < 0.93 else rng.choice((0.3, 0.8)),
+        discovery_misses=misses,
         real_keys=rng.random() < 1 / 40,
         exchange=on_exchange if exchange is None else exchange,
         faults_until=faults_until,
-        core_only=rng.random() < 0.5,
+        core_only=rng.random() < 0.5 and not misses,
         ops=_ops(rng, count, count + min(observers, NODES_MAX - count), faults_until),
     )
 

@@ -55,8 +55,11 @@ class Faults:
 
     def _submit(self, op: Submit) -> None:
         process = self._world.processes[op.node]
-        if process.active:
-            process.submit(self._world.workload.commands(process.node_id, op.count), op.count)
+        left, batch_max = op.count, self._world.plan.config.entry_commands_max
+        while process.active and left:
+            count = min(left, batch_max)
+            process.submit(self._world.workload.commands(process.node_id, count), count)
+            left -= count
 
     def _crash(self, op: Crash) -> None:
         process = self._world.processes[op.node]
@@ -119,7 +122,21 @@ class Faults:
         self._world.after(op.lasts, lambda: disk.set_full(False))
 
     def _leave(self, op: Leave) -> None:
-        self._world.processes[op.node].leave()
+        """Unless nobody would be left: a group without members is no group."""
+        process = self._world.processes[op.node]
+        group = self._world.history.group_of(process.name)
+        if (
+            process.active
+            and group is not None
+            and any(
+                other is not process
+                and not other.gone
+                and not other.leaving
+                and other.node_id in group.views[max(group.views)].index
+                for other in self._world.processes
+            )
+        ):
+            process.leave()
 
     def _rejoin(self, op: Rejoin) -> None:
         process = self._world.processes[op.node]

@@ -113,7 +113,7 @@ class Network:
     def _altered(self, datagram: Datagram) -> list[Message]:
         """A box keeps an outsider from altering anything; what a relay serves again must protect itself."""
         messages: list[Message] = []
-        for frame, _ in datagram:
+        for frame, original in datagram:
             altered = bytearray(frame)
             for _ in range(self._rng.choice((1, 1, 2, 8))):
                 altered[self._rng.randrange(len(altered))] ^= 1 << self._rng.randrange(8)
@@ -123,6 +123,6 @@ class Network:
                 message = Codec.decode(bytes(altered))
             except MalformedMessage:
                 continue
-            if isinstance(message, Entries):
+            if isinstance(message, Entries) and message.lineage == original.lineage:
                 messages.append(message)
         return messages

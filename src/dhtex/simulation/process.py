@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Final
 
 from dhtex.errors import Busy, JournalFull, NotRunning
 from dhtex.identity import NODE_ID_SIZE, Signer, short_id
-from dhtex.replication import Now, Replica
+from dhtex.replication import Candidate, Decision, Now, Replica, decide
 from dhtex.replication.effects import (
     Accepted,
     Destination,
@@ -28,7 +28,6 @@ from dhtex.replication.effects import (
     Send,
     ViewInstalled,
 )
-from dhtex.replication.founding import Decision, decide
 from dhtex.replication.messages import Message
 from dhtex.simulation.checks import Violation
 from dhtex.simulation.disk import Disk
@@ -122,6 +121,7 @@ class Process:
         self.replica = None
         self._life += 1
         self.disk.crash()
+        self._world.board.went_down(self.index)
 
     def pause(self) -> bool:
         """Stand still; False when it did already, or is down."""
@@ -280,10 +280,12 @@ class Process:
                 world.history.finalized(self.name, effect)
             case Accepted(first_n=first_n, count=count):
                 world.history.accepted(self.name, self.node_id, first_n, count)
-            case ViewInstalled(view=view):
-                world.view_installed(self.name, view)
+            case ViewInstalled():
+                world.view_installed(self.name, effect.view)
+                self._announce()
             case Restored(position=position, digest=digest):
-                world.history.restored(self.name, position, digest)
+                view = self.replica.view if self.replica is not None else None
+                world.history.restored(self.name, view, position, digest)
             case RoleChanged(role=role):
                 if role is Role.MEMBER:
                     self.wiped = False
@@ -328,6 +330,13 @@ class Process:
         self.gone = True
         self.disk.close()
 
+    def _announce(self) -> None:
+        """Members and members-to-be are to be found; observers serve nobody."""
+        replica = self.replica
+        if replica is not None and not self.plan.observer:
+            number = 0 if replica.view is None else replica.view.number
+            self._world.board.announce(self.index, Candidate(self.node_id, number))
+
     def _look_around(self, life: int) -> None:
         """Announce first, look up second (`design: Founding without two founders`)."""
         replica = self.replica
@@ -337,18 +346,16 @@ class Process:
         world.after(LOOK_INTERVAL, lambda: self._look_around(life))
         if self.paused:
             return
-        view = replica.view
-        if not self.plan.observer:
-            world.board.announce(self.index, self.node_id, view.number if view else 0, world.now)
+        self._announce()
         if replica.role not in _SEARCHING:
             return
-        seen = world.board.look_up(self.index, world.now)
+        seen = world.board.look_up(self.index)
         contacts = [world.processes[index].destination for index, found in seen.items() if found.view]
         now = self._now()
         if self.plan.observer:
             if contacts:
                 replica.observe(contacts, now)
-        elif view is not None:
+        elif replica.view is not None:
             replica.join(contacts, now)
         else:
             decision = decide(self.node_id, seen.values())

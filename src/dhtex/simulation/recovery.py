@@ -125,11 +125,11 @@ class Recovery:
                 process.start()
         self._core = [process for process in self._core if not process.gone]
 
-    def _trouble(self) -> str | None:
-        """What is not as it should be in the end, in a few words."""
+    def _trouble(self, *, observers: bool = True) -> str | None:
+        """What is not as it should be in the end, in a few words; whoever observes may be asked to wait."""
         history = self._world.history
         for process in self._core:
-            if process.gone:
+            if process.gone or (process.plan.observer and not observers):
                 continue
             replica = process.replica
             if replica is None:
@@ -138,6 +138,12 @@ class Recovery:
                 return f"{process.name} is still {replica.role.value}"
             if replica.pending_count:
                 return f"{process.name} has {replica.pending_count} commands that are not final"
+            if (
+                not process.plan.observer
+                and replica.view is not None
+                and self._strangers(process, replica.view)
+            ):
+                return f"{process.name} is in a view with others than the core"
             if unfinished := history.unfinished(process.node_id):
                 return f"{unfinished} accepted commands of {short_id(process.node_id)} are not final"
             if behind := history.behind(process.name):
@@ -151,13 +157,23 @@ class Recovery:
             return f"views differ: {views}"
         return None
 
+    def _strangers(self, process: Process, view: View) -> bool:
+        """True when *view* is not made of all members of the core that follow the same history as *process*."""
+        history = self._world.history
+        group = history.group_of(process.name)
+        return set(view.node_ids) != {
+            other.node_id
+            for other in self._core
+            if not other.plan.observer and history.group_of(other.name) is group
+        }
+
     def _probe(self) -> int:
         world = self._world
         begin = world.now
         for process in self._core:
             if not process.gone and not process.plan.observer:
                 process.submit(world.workload.commands(process.node_id, 1), 1)
-        while (trouble := self._trouble()) is not None:
+        while (trouble := self._trouble(observers=False)) is not None:
             if world.now - begin >= PROBE_ROUND_TRIPS * ROUND_TRIP:
                 raise Violation(
                     "round-trips",

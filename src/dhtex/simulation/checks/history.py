@@ -28,7 +28,7 @@ class Line(NamedTuple):
     digest: bytes
 
 
-@dataclass
+@dataclass(eq=False)
 class Group:
     """The history of everything that came from one founding."""
 
@@ -128,30 +128,30 @@ class HistoryChecker:
 
     def group_of(self, name: str) -> Group | None:
         """Which history a process follows."""
-        return self._readers[name].group
+        reader = self._readers.get(name)
+        return None if reader is None else reader.group
 
     def behind(self, name: str) -> int:
         """How many final entries a process has not reported yet."""
         reader = self._readers[name]
         return len(reader.group.lines) - reader.index if reader.group else 0
 
-    def restored(self, name: str, position: int, digest: bytes) -> None:
-        """A process begins at a snapshot."""
-        for group in self.groups:
-            index = group.places.get(digest)
-            if index is not None and index > 0:
-                found = _last_position(group, index)
-                if found != position:
-                    raise Violation(
-                        "snapshot", f"{name} restored position {position}, its digest belongs to {found}"
-                    )
-                reader = self._readers[name]
-                if reader.group is group and index < reader.index:
-                    raise Violation("snapshot", f"{name} went back to position {position}")
-                self._readers[name] = _Reader(group, index)
-                return
-        if position or digest != _START:
-            raise Violation("snapshot", f"{name} restored position {position} with a digest nobody else had")
+    def restored(self, name: str, view: View | None, position: int, digest: bytes) -> None:
+        """A process goes on in *view* from a place it did not report its way to: a restart, or a snapshot."""
+        if view is None:
+            if position or digest != _START:
+                raise Violation("snapshot", f"{name} restored position {position} without a view")
+            return
+        group = self._by_view_id.get(view.id)
+        index = None if group is None else group.places.get(digest)
+        if group is None or index is None:
+            raise Violation("snapshot", f"{name} restored position {position}, which nobody ever reached")
+        if (found := _last_position(group, index)) != position:
+            raise Violation("snapshot", f"{name} restored position {position}, its digest belongs to {found}")
+        reader = self._readers[name]
+        if reader.group not in {None, group} or index < reader.index:
+            raise Violation("snapshot", f"{name} went back to position {position}")
+        self._readers[name] = _Reader(group, index)
 
     def installed(self, name: str, view: View) -> None:
         """A process installed a view."""
@@ -279,6 +279,8 @@ class HistoryChecker:
 
 
 def _last_position(group: Group, index: int) -> int:
+    if index == 0:
+        return 0
     line = group.lines[index - 1]
     count = _HEADER.unpack_from(line.body)[5]
     return int(line.position + count - line.skip - 1)
