@@ -11,6 +11,7 @@ import heapq
 import random
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 import msgpack
@@ -157,9 +158,9 @@ class Node:
                     stored = tuple(record_from_bytes(record_to_bytes(record)) for record in records)
                     assert stored == records
                     self.unsynced.append((ticket, stored))
-                    cluster.after(cluster.disk_delay(), lambda ticket=ticket: self._sync(ticket, run))
+                    cluster.after(cluster.disk_delay(), partial(self._sync, ticket, run))
                 case ReadArchive(request, after, limit_bytes):
-                    cluster.after(MS, lambda effect=effect: self._read(effect, run))
+                    cluster.after(MS, partial(self._read, effect, run))
                 case _:
                     cluster.judge(self, effect)
                     self.seen.append(effect)
@@ -260,7 +261,7 @@ class Cluster:
                 delay = net.delay + rnd.randrange(net.jitter + 1)
                 if net.jitter and rnd.random() < 0.02:
                     delay += rnd.randrange(20 * net.jitter)
-                self.after(delay, lambda t=target: t.deliver(sender, frame))
+                self.after(delay, partial(target.deliver, sender, frame))
 
     def partition(self, *sides: list[Node]) -> None:
         """Only nodes on one side reach each other."""

@@ -8,7 +8,7 @@ id, so a strict comparison of timestamps in that order is the comparison of (tim
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 
 from dhtex.replication.log import OriginLog
 from dhtex.replication.values import Entry, View
@@ -130,7 +130,7 @@ class ViewLog:
         """The ⌊n/2⌋+1-th largest have of *origin*."""
         return sorted((report.have[origin] for report in self.reports), reverse=True)[self.majority - 1]
 
-    def advance(self, own_promise: int) -> list[Entry]:
+    def advance(self, own_promise: Callable[[], int]) -> list[Entry]:
         """Entries that are final now, in order; they are counted as final."""
         found: list[Entry] = []
         stable = -1
@@ -140,7 +140,7 @@ class ViewLog:
                 return found
             log = self.logs[place]
             if stable < 0:
-                stable = self.stable(own_promise)
+                stable = self.stable(own_promise())
             if log.next_unfinal().timestamp > stable or not self.is_held(place, log.final + 1):
                 return found
             found.append(log.finalize_next())
@@ -180,7 +180,10 @@ class ViewLog:
 
     def unfinal(self) -> bool:
         """True when an entry held or known of is not final."""
-        return any(log.final < log.wanted for log in self.logs)
+        for log in self.logs:  # a loop, since this is asked after every input
+            if log.final < log.wanted:
+                return True
+        return False
 
     def oldest_unfinal(self) -> Entry | None:
         """The next entry in the order."""

@@ -212,9 +212,9 @@ class Ordering:
         """Apply what has become final."""
         core = self._core
         view_log = core.view_log
-        if core.phase is not Phase.ACTIVE or view_log is None or not view_log.unfinal():
+        if core.phase is not Phase.ACTIVE or view_log is None:
             return
-        final = view_log.advance(core.own_promise())
+        final = view_log.advance(core.own_promise)
         if final:
             self._apply(final)
             self._applied()

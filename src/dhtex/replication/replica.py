@@ -629,7 +629,7 @@ class Replica:
 
     def _on_promise(self, source: Source, message: Promise) -> None:
         core = self._core
-        if not self._in_view(source, message.view) or source.place is None or core.phase is not Phase.FROZEN:
+        if not self._in_view(source, message.view) or source.place is None:
             return
         drift = message.clock - max(core.now.wall, core.clock.last)
         if drift > core.config.max_drift:
