@@ -16,7 +16,7 @@ import secrets
 import socket
 import time
 from collections import Counter
-from collections.abc import Coroutine, Iterable
+from collections.abc import Callable, Coroutine, Iterable
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -322,14 +322,14 @@ class _Running:
         network.protocol.on_new_contact = self._contact_found
         network.protocol.on_lost_contact = self._contact_lost
         self._tasks = [
-            _started(self.keeper.run()),
-            _started(self.directory.run()),
-            _started(self.archive.run()),
+            _started(self.keeper.run),
+            _started(self.directory.run),
+            _started(self.archive.run),
         ]
         self._memory = None
         if file is not None:
             self._memory = Memory(file, self._known_addresses, self._held_items)
-            self._tasks.append(_started(self._memory.run()))
+            self._tasks.append(_started(self._memory.run))
 
     def _known_addresses(self) -> list[Address]:
         return [contact.address for contact in self.network.table] or self.keeper.last_known()
@@ -373,12 +373,12 @@ class _Running:
         await self.network.protocol.closed
 
 
-def _started(work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
+def _started(work: Callable[[], Coroutine[Any, Any, None]]) -> asyncio.Task[None]:
     """A background task whose failure, a bug, is shown when it happens."""
 
     async def watched() -> None:
         try:
-            await work
+            await work()
         except Exception:
             log.exception("a bug: background work of a DHT node ended")
 
