@@ -22,14 +22,14 @@ NAMES = ("alice", "bob", "carol")
 
 @contextlib.contextmanager
 def market(
-    tmp_path: Path, *more: str, names: tuple[str, ...] = NAMES
+    tmp_path: Path, *, names: tuple[str, ...] = NAMES, dev: bool = True
 ) -> Iterator[tuple[str, dict[str, Process]]]:
     """Two Grapes and a group of peers that are all members."""
     with contextlib.ExitStack() as stack:
         first = dht_address(stack.enter_context(grape(tmp_path, "grape-1")))
         second = dht_address(stack.enter_context(grape(tmp_path, "grape-2", first)))
         bootstrap = f"{first},{second}"
-        peers = {name: stack.enter_context(peer(tmp_path, name, bootstrap, *more)) for name in names}
+        peers = {name: stack.enter_context(peer(tmp_path, name, bootstrap, dev=dev)) for name in names}
         for process in peers.values():
             process.hear_view(len(names))
         yield bootstrap, peers
@@ -61,7 +61,7 @@ def test_three_peers_agree_on_a_thousand_random_orders_from_each(tmp_path: Path)
     print(f"seed {seed}")
     rng = random.Random(seed)
     count = 1000
-    with market(tmp_path) as (_, peers):
+    with market(tmp_path, dev=False) as (_, peers):
         for process in peers.values():
             process.tell(
                 *(
@@ -210,13 +210,15 @@ class TestWrongStarts:
     def test_a_port_in_use(self, tmp_path: Path) -> None:
         with peer(tmp_path, "alice", "") as alice:
             port = alice.hear_event("started")["address"].rpartition(":")[2]
-            self.check(1, "in use", "peer", "--bn", "", "--ephemeral", "--port", port)
+            self.check(1, "another program listens", "peer", "--bn", "", "--ephemeral", "--port", port)
 
     def test_a_second_process_on_the_same_journal(self, tmp_path: Path) -> None:
         with peer(tmp_path, "alice", "") as alice:
             alice.hear_event("started")
             folder = str(tmp_path / "data")
-            self.check(1, "another process", "peer", "--bn", "", "--identity", "alice", "--data-dir", folder)
+            self.check(
+                1, "in use by process", "peer", "--bn", "", "--identity", "alice", "--data-dir", folder
+            )
 
     def test_a_folder_that_cannot_be_used(self, tmp_path: Path) -> None:
         (tmp_path / "file").write_text("in the way")

@@ -52,7 +52,7 @@ def sell(quantity: int, price: int) -> Place:
 async def test_a_run_becomes_final_as_one_with_a_result_for_each() -> None:
     market, ledger = Market(), Ledger(SPEC, OWN)
     market.apply(OTHER, 1, [sell(3, 50), sell(9, 60)])
-    commands = [
+    commands: list[Command] = [
         buy(2, 50),
         buy(2, 50),
         buy(5, 55, TimeInForce.IOC),

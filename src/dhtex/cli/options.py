@@ -12,7 +12,7 @@ from dhtex.errors import UsageError
 from dhtex.identity import NODE_ID_SIZE
 
 
-class Addresses(click.ParamType):
+class Addresses(click.ParamType[tuple[str, ...]]):
     """`host:port,host:port`, or nothing."""
 
     name = "host:port,..."
@@ -32,7 +32,7 @@ class Addresses(click.ParamType):
         return addresses
 
 
-class NodeIds(click.ParamType):
+class NodeIds(click.ParamType[frozenset[bytes]]):
     """A file of node ids, 40 hex digits a line; `#` starts a comment."""
 
     name = "file"

@@ -108,8 +108,8 @@ async def _trade(make: Callable[[], Peer], as_json: bool, folder: Path | None) -
     interactive = sys.stdin.isatty() and not as_json
     async with contextlib.AsyncExitStack() as stack:
         stack.push_async_callback(_end, asyncio.create_task(shell.tell_news()))
-        await stack.enter_async_context(peer)
         stack.push_async_callback(shell.close)
+        await stack.enter_async_context(peer)
         shell.started()
         if interactive:
             work = asyncio.create_task(converse(shell, peer, folder))

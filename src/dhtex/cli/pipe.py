@@ -32,9 +32,7 @@ async def read_lines(shell: Shell, peer: Peer) -> None:
             shell.refuse("", f"a line has at most {LINE_BYTES_MAX} bytes")
             continue
         line = raw.decode("utf-8", "replace")
-        if shell.is_question(line):
-            await shell.settled()
-        elif peer.pending_count >= PENDING_MAX:
+        if shell.is_question(line) or peer.pending_count >= PENDING_MAX:
             await shell.settled()
         if not shell.do(line):
             break

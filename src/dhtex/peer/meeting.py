@@ -8,6 +8,7 @@ Source: `design: replication, Founding without two founders`.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import enum
 import logging
 from collections.abc import Callable, Sequence
@@ -25,6 +26,11 @@ logger = logging.getLogger(__name__)
 
 HELLO_TIMEOUT_S: Final = 1.0
 """A peer that is there answers within a round trip; a stale announcement costs this much once a look-up."""
+LOOK_S_MAX: Final = 2.0
+"""A look that takes longer counts for nothing and is made again."""
+CONFIRM_S: Final = 2.5
+"""How long the lowest of several newcomers waits before it looks once more and founds. Longer than a look: whoever
+looked before this one announced itself, and so saw nobody, has founded by then and is joined."""
 LOOK_AGAIN_S: Final = 0.25
 LOOK_AGAIN_S_MAX: Final = 5.0
 CONTACTS_MAX: Final = 64
@@ -98,33 +104,45 @@ class Meeting:
         Raises:
             NotRunning: the channel was closed meanwhile.
         """
-        pause = LOOK_AGAIN_S
         if self._discovery is not None and founding is not Founding.FOUND:
             await self._discovery.ready()
         await self.announce()
+        if founding is Founding.FOUND:
+            return Outcome(())
+        pause, first = LOOK_AGAIN_S, False
         while True:
-            if founding is Founding.FOUND:
-                return Outcome(())
-            answers = await self.seen()
-            found = self._decide(founding, answers)
-            if found is not None:
-                return found
+            answers = await self._look()
+            match self._decide(founding, answers):
+                case Decision.JOIN:
+                    return Outcome(tuple(destination(answer) for answer in answers if answer.view_number))
+                case Decision.FOUND if first or not answers:
+                    return Outcome(())
+                case Decision.FOUND:
+                    self._say("first of several newcomers; looking once more before it founds the group")
+                    first = True
+                    await asyncio.sleep(CONFIRM_S)
+                    continue
+            first = False
             await asyncio.sleep(pause)
             pause = LOOK_AGAIN_S if answers else min(2 * pause, LOOK_AGAIN_S_MAX)
 
-    def _decide(self, founding: Founding, answers: list[HelloAnswer]) -> Outcome | None:
-        groups = [answer for answer in answers if answer.view_number]
-        if founding is Founding.JOIN and not groups:
+    async def _look(self) -> list[HelloAnswer]:
+        """`seen`, within the time that a look may take."""
+        while True:
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(LOOK_S_MAX):
+                    return await self.seen()
+
+    def _decide(self, founding: Founding, answers: list[HelloAnswer]) -> Decision:
+        decision = decide(
+            self._node_id, [Candidate(answer.node_id, answer.view_number) for answer in answers]
+        )
+        if decision is Decision.WAIT:
+            self._say("another newcomer founds the group; waiting for it")
+        elif decision is Decision.FOUND and founding is Founding.JOIN:
             self._say("no group to join yet; waiting for one")
-            return None
-        match decide(self._node_id, [Candidate(answer.node_id, answer.view_number) for answer in answers]):
-            case Decision.JOIN:
-                return Outcome(tuple(destination(answer) for answer in groups))
-            case Decision.FOUND:
-                return Outcome(())
-            case Decision.WAIT:
-                self._say("another newcomer founds the group; waiting for it")
-                return None
+            return Decision.WAIT
+        return decision
 
     async def _hello(self, address: Address) -> HelloAnswer | None:
         try:

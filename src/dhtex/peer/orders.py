@@ -10,7 +10,7 @@ from typing import Generic, TypeVar
 from dhtex.errors import DhtexError, FellBehind, NotRunning
 from dhtex.exchange import Applied
 from dhtex.matching import Command, MarketSpec, OrderId
-from dhtex.peer.reports import Result, results_of
+from dhtex.peer.reports import Outcomes, Result
 
 T = TypeVar("T")
 
@@ -53,12 +53,11 @@ class Orders:
         commands: as they were submitted.
     """
 
-    def __init__(self, spec: MarketSpec, first: OrderId, commands: Sequence[Command]) -> None:
+    def __init__(self, first: OrderId, commands: Sequence[Command]) -> None:
         self.first = first
         self.commands = commands
-        self._spec = spec
         self._accepted: _Promise[None] = _Promise()
-        self._final: _Promise[Applied] = _Promise()
+        self._final: _Promise[Outcomes] = _Promise()
         self._results: tuple[Result, ...] | None = None
 
     def __len__(self) -> int:
@@ -95,21 +94,19 @@ class Orders:
             FellBehind: they became final while this peer was cut off, so long ago that the group keeps only the
                 result (the book), not the events.
         """
-        applied = await self._final.wait()
+        outcomes = await self._final.wait()
         if self._results is None:
-            first = self.first.n - applied.first_n
-            padded = [None] * first + list(self.commands)
-            self._results = tuple(results_of(self._spec, applied, padded))[first:]
+            self._results = outcomes.of(self.first.n, self.commands)
         return self._results
 
     def settle_accepted(self) -> None:
         """Called by the ledger."""
         self._accepted.set(None)
 
-    def settle_final(self, applied: Applied) -> None:
+    def settle_final(self, outcomes: Outcomes) -> None:
         """Called by the ledger."""
         self._accepted.set(None)
-        self._final.set(applied)
+        self._final.set(outcomes)
 
     def abandon(self, error: DhtexError) -> None:
         """Called by the ledger."""
@@ -175,7 +172,7 @@ class Ledger:
 
     def add(self, first_n: int, commands: Sequence[Command]) -> Orders:
         """A handle for commands that the replica numbered from *first_n* on."""
-        run = Orders(self._spec, OrderId(self._node_id, first_n), commands)
+        run = Orders(OrderId(self._node_id, first_n), commands)
         self._runs.append(run)
         return run
 
@@ -193,8 +190,9 @@ class Ledger:
         if applied.origin != self._node_id:
             return
         end = applied.first_n + applied.count
+        outcomes = Outcomes(self._spec, applied)
         while self._runs and self._runs[0].first.n < end:
-            self._pop().settle_final(applied)
+            self._pop().settle_final(outcomes)
 
     def skip(self, last_n: int) -> None:
         """Everything up to *last_n* became final in a part of history that this peer jumped over."""

@@ -66,10 +66,10 @@ logger = logging.getLogger(__name__)
 
 LEAVE_TIMEOUT_S: Final = 5.0
 """How long an orderly leave may take; without a quorum it cannot be agreed, and is not waited for longer."""
-LOOK_AGAIN_S: Final = 20.0
-"""A member looks up its group this often, to find those who moved, and groups that should not exist."""
-SEEK_AGAIN_S: Final = 2.0
-"""The same while it is not a member but wants to be."""
+LOOK_AGAIN_S: Final = 1.0
+"""A peer looks up its group again after so long, to find those who moved, and groups that should not exist."""
+LOOK_AGAIN_S_MAX: Final = 20.0
+"""A member's pause doubles up to this."""
 
 _HOMELESS: Final = frozenset({Role.FOUNDING, Role.OBSERVING, Role.JOINING, Role.EVICTED})
 """Roles in which better contacts help."""
@@ -186,6 +186,7 @@ class Peer:
             raise UsageError("a peer runs once; make another one")
         self._started = True
         async with contextlib.AsyncExitStack() as stack:
+            stack.callback(self._end)
             await self._start(stack)
             if self._wait:
                 await self.ready()
@@ -256,9 +257,12 @@ class Peer:
         self._driver = None
         self._ledger.abandon()
         self._locks.close()
+        self._wake()
+
+    def _end(self) -> None:
+        """Nothing more will be told; also when the start failed."""
         for stream in (self._trades, self._changes, self._events, self._progress):
             stream.close()
-        self._wake()
 
     async def _leave(self) -> None:
         """Tell the group, so that it goes on without waiting for this peer to be suspected."""
@@ -276,6 +280,7 @@ class Peer:
         founding = self._founding
         if driver.replica.view is not None:
             founding = Founding.JOIN  # it has a group already, whose history it will not leave behind
+        pause = LOOK_AGAIN_S
         while True:
             if driver.replica.role is Role.FOUNDING:
                 outcome = await meeting.settle(founding)
@@ -288,8 +293,8 @@ class Peer:
             else:
                 await meeting.announce()
                 await self._look_again(driver, meeting)
-            pause = SEEK_AGAIN_S if driver.replica.role in _HOMELESS else LOOK_AGAIN_S
             await asyncio.sleep(pause)
+            pause = LOOK_AGAIN_S if driver.replica.role in _HOMELESS else min(2 * pause, LOOK_AGAIN_S_MAX)
 
     async def _look_again(self, driver: Driver, meeting: Meeting) -> None:
         answers = await meeting.seen()

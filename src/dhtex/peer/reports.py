@@ -225,27 +225,41 @@ def book_change(spec: MarketSpec, change: LevelChange, position: int) -> BookCha
     )
 
 
-def results_of(spec: MarketSpec, applied: Applied, commands: Sequence[Command | None]) -> Iterator[Result]:
-    """What became of each command of one final entry, in order.
+class Outcomes:
+    """What became of the commands of one final entry; its events are read once, when first asked for."""
 
-    Args:
-        commands: as they were submitted, one for each command applied; None for what is no order.
-    """
-    events: dict[int, list[Event]] = {}
-    for batch in applied.orders:
-        for event in batch.events():
-            events.setdefault(event.position, []).append(event)
-    for offset, command in enumerate(commands):
-        position = applied.position + offset
-        order = OrderId(applied.origin, applied.first_n + offset)
-        yield _result(spec, order, position, command, events.get(position, ()), applied.timestamp)
+    def __init__(self, spec: MarketSpec, applied: Applied) -> None:
+        self._spec = spec
+        self._applied = applied
+        self._events: dict[int, list[Event]] | None = None  # by position
+
+    def of(self, first_n: int, commands: Sequence[Command]) -> tuple[Result, ...]:
+        """The results of a run of commands in the entry, numbered from *first_n* on."""
+        if self._events is None:
+            self._events = {}
+            for batch in self._applied.orders:
+                for event in batch.events():
+                    self._events.setdefault(event.position, []).append(event)
+        applied = self._applied
+        shift = applied.position - applied.first_n
+        return tuple(
+            _result(
+                self._spec,
+                OrderId(applied.origin, n),
+                n + shift,
+                command,
+                self._events.get(n + shift, ()),
+                applied.timestamp,
+            )
+            for n, command in enumerate(commands, first_n)
+        )
 
 
 def _result(
     spec: MarketSpec,
     order: OrderId,
     position: int,
-    command: Command | None,
+    command: Command,
     events: Sequence[Event],
     timestamp: int,
 ) -> Result:

@@ -1,0 +1,130 @@
+"""`dhtex replay`: play a scenario or a recorded day, and say what the engine makes of it."""
+
+from __future__ import annotations
+
+import gzip
+import re
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import BinaryIO
+
+import click
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
+from rich.table import Table
+
+from dhtex.errors import OrderError, ReplayMismatch, UsageError
+from dhtex.matching import MarketSpec, MatchingEngine
+from dhtex.matching.flow import Day, DayReport
+from dhtex.matching.scenario import parse, play
+
+_GZIP_MAGIC = b"\x1f\x8b"
+_LINE_MAX = 1 << 20  # no line of a recording comes near it; a file without line ends must not fill the memory
+_DIFFERENCES_SHOWN = 5
+
+
+@click.command()
+@click.argument("file", type=click.Path(exists=True, dir_okay=False, path_type=Path))
+@click.option(
+    "--depth",
+    "levels_max",
+    type=click.IntRange(1, 1000),
+    default=10,
+    help="Levels of the final book to show.",
+)
+@click.option("--quiet", "-q", is_flag=True, help="Only say whether everything came out as the file says.")
+def replay(file: Path, levels_max: int, quiet: bool) -> None:
+    """Play FILE: a scenario (text), or a recorded day (JSON lines, gzip or not).
+
+    Ends with 1 if something else comes out than the file expects.
+    """
+    with file.open("rb") as opened:
+        head = opened.read(2)
+    if head == _GZIP_MAGIC or head[:1] == b"{":
+        _replay_day(file, levels_max, quiet=quiet)
+    else:
+        _replay_scenario(file, quiet=quiet)
+
+
+def _replay_scenario(file: Path, *, quiet: bool) -> None:
+    try:
+        scenario = parse(file.read_text(encoding="utf-8"))
+    except UnicodeDecodeError as error:
+        raise UsageError(f"{file} is neither a scenario (text) nor a recorded day (JSON lines)") from error
+    if not scenario.steps:
+        raise UsageError(f"{file} has no commands; a scenario has one a line, such as: alice buy 5 100")
+    for step, events in play(scenario):
+        if not quiet:
+            click.echo(step.text)
+            for event in events:
+                click.echo(f"    {event}")
+    click.echo(f"{scenario.title or file.name}: as expected")
+
+
+def _replay_day(file: Path, levels_max: int, *, quiet: bool) -> None:
+    engine = MatchingEngine(MarketSpec(_symbol_of(file), tick_size=1, lot_size=1))
+    day = Day(engine)
+    console = Console()
+    started = time.perf_counter()
+    columns = (TextColumn("{task.description}"), BarColumn(), TaskProgressColumn(), TimeRemainingColumn())
+    with (
+        Progress(*columns, console=Console(stderr=True), transient=True, disable=quiet) as progress,
+        file.open("rb") as raw,
+    ):
+        task = progress.add_task(file.name, total=file.stat().st_size)
+        report = day.report
+        for report in day.play(_lines(raw)):
+            progress.update(task, completed=raw.tell())
+    seconds = time.perf_counter() - started
+    if not quiet:
+        console.print(_book_table(engine, levels_max))
+    click.echo(_summary(report, len(engine), seconds))
+    if report.differences:
+        for line, expected, found in report.differences[:_DIFFERENCES_SHOWN]:
+            click.echo(f"line {line}: expected {expected}, found {found}", err=True)
+        raise ReplayMismatch(f"{len(report.differences):,} differences from the recording {file.name}")
+
+
+def _lines(raw: BinaryIO) -> Iterator[str]:
+    """The lines of a recording, unpacked if need be."""
+    packed = raw.read(2) == _GZIP_MAGIC
+    raw.seek(0)
+    opened = gzip.GzipFile(fileobj=raw) if packed else raw
+    try:
+        while line := opened.readline(_LINE_MAX):
+            yield line.decode()
+    except (OSError, EOFError, UnicodeDecodeError) as error:
+        raise OrderError(f"the recording cannot be read to its end: {error}") from error
+
+
+def _summary(report: DayReport, resting: int, seconds: float) -> str:
+    return (
+        f"{report.commands:,} commands in {seconds:.1f} s ({report.commands / seconds:,.0f}/s, reading and comparing "
+        f"included), {report.trades:,} trades, {resting:,} orders left; {report.fills:,} fills and "
+        f"{report.checks:,} depths compared, {len(report.differences):,} differ"
+    )
+
+
+def _symbol_of(file: Path) -> str:
+    """A market's name made of the file's."""
+    name = re.sub(r"[^A-Za-z0-9-]", "-", file.name.split(".")[0])
+    return name.lstrip("-")[:32] or "recorded"
+
+
+def _book_table(engine: MatchingEngine, levels_max: int) -> Table:
+    """The final book, best prices at the top of each side's columns."""
+    depth = engine.depth(levels_max)
+    table = Table(title=f"{engine.spec.symbol}, last trade at {engine.last_price or '-'}")
+    for heading in ("bid quantity", "bid", "ask", "ask quantity"):
+        table.add_column(heading, justify="right")
+    for row in range(max(len(depth.bids), len(depth.asks))):
+        bid = depth.bids[row] if row < len(depth.bids) else None
+        ask = depth.asks[row] if row < len(depth.asks) else None
+        table.add_row(
+            f"{bid[1]:,}" if bid else "",
+            f"{bid[0]:,}" if bid else "",
+            f"{ask[0]:,}" if ask else "",
+            f"{ask[1]:,}" if ask else "",
+        )
+    return table
