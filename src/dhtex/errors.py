@@ -94,6 +94,10 @@ class Unreachable(NetworkError):
     """None of the addresses given answered."""
 
 
+class ReplayMismatch(DhtexError):
+    """A replay gave something else than its file says."""
+
+
 class StorageError(DhtexError):
     """The disk, or a file on it."""
 

@@ -59,7 +59,7 @@ def _replay_scenario(file: Path, *, quiet: bool) -> None:
             click.echo(step.text)
             for event in events:
                 click.echo(f"    {event}")
-    click.echo(f"{scenario.title or file.name}: as expected")
+    click.echo(f"as expected: {scenario.title or file.name}")
 
 
 def _replay_day(file: Path, levels_max: int, *, quiet: bool) -> None:
@@ -73,9 +73,9 @@ def _replay_day(file: Path, levels_max: int, *, quiet: bool) -> None:
         file.open("rb") as raw,
     ):
         task = progress.add_task(file.name, total=file.stat().st_size)
-        report = day.report
-        for report in day.play(_lines(raw)):
+        for _ in day.play(_lines(raw)):
             progress.update(task, completed=raw.tell())
+    report = day.report
     seconds = time.perf_counter() - started
     if not quiet:
         console.print(_book_table(engine, levels_max))
