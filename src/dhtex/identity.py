@@ -6,17 +6,11 @@ tie-break of the total order and the owner of its orders, so nobody can choose i
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
-import os
-import stat
-from pathlib import Path
 from typing import NewType, Protocol
 
 from nacl.exceptions import BadSignatureError
 from nacl.signing import SigningKey, VerifyKey
-
-from dhtex.errors import KeyFileError
 
 NodeId = NewType("NodeId", bytes)
 """20 bytes; compared as bytes, big end first."""
@@ -90,63 +84,9 @@ class Identity:
         """A new identity from the system's random source."""
         return cls(bytes(SigningKey.generate()))
 
-    @classmethod
-    def load_or_create(cls, path: Path) -> Identity:
-        """The identity kept in *path*, made there with mode 0600 when the file does not exist.
-
-        Raises:
-            KeyFileError: the file is not 64 hex digits, is readable by others, or cannot be read or written.
-        """
-        try:
-            return cls._load(path)
-        except FileNotFoundError:
-            return cls._create(path)
-        except OSError as error:
-            raise KeyFileError(f"cannot read the key file {path}: {error.strerror}") from error
-
-    @classmethod
-    def _load(cls, path: Path) -> Identity:
-        with path.open("rb") as file:
-            mode = stat.S_IMODE(os.fstat(file.fileno()).st_mode)
-            text = file.read(SEED_SIZE * 2 + 2)
-        if os.name == "posix" and mode & 0o077:
-            raise KeyFileError(f"others may read the key file {path}; make it private with: chmod 600 {path}")
-        try:
-            return cls(bytes.fromhex(text.decode("ascii").strip()))
-        except ValueError as error:
-            raise KeyFileError(
-                f"{path} is not a dhtex key file (64 hex digits); "
-                "restore it from a backup, or move it away for a new identity"
-            ) from error
-
-    @classmethod
-    def _create(cls, path: Path) -> Identity:
-        identity = cls.generate()
-        partial = path.with_name(f"{path.name}.{os.getpid()}.new")
-        try:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            # Written beside and linked into place: a crash leaves no half key, and of two processes
-            # that create at once the first to link wins and the other reads what it finds.
-            descriptor = os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-            with os.fdopen(descriptor, "wb") as file:
-                file.write(bytes(identity._key).hex().encode("ascii") + b"\n")
-                file.flush()
-                os.fsync(file.fileno())
-            try:
-                os.link(partial, path)
-            finally:
-                partial.unlink()
-        except FileExistsError:
-            return cls._load(path)
-        except OSError as error:
-            with contextlib.suppress(OSError):
-                partial.unlink()
-            raise KeyFileError(f"cannot write the key file {path}: {error.strerror}") from error
-        return identity
-
     @property
     def secret_seed(self) -> bytes:
-        """The 32 secret bytes, for the NaCl boxes of `transport.secure`. Never logged, never sent."""
+        """The 32 secret bytes, for the key file and for NaCl boxes. Never logged, never sent."""
         return bytes(self._key)
 
     def sign(self, message: bytes) -> bytes:

@@ -10,8 +10,7 @@ import click
 from dhtex.cli.logs import configure, log_options
 from dhtex.cli.output import JsonOutput, Output, TextOutput
 from dhtex.cli.running import run
-from dhtex.dht import BootstrapReached, BootstrapUnreachable, EventStream, Settings
-from dhtex.grape import Grape
+from dhtex.grape import BootstrapReached, BootstrapUnreachable, EventStream, Grape, Settings
 
 _MILLISECONDS = 1_000.0
 

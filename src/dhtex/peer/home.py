@@ -17,6 +17,7 @@ import platformdirs
 from dhtex.errors import StorageError, UsageError
 from dhtex.identity import Identity, NodeId, short_id
 from dhtex.matching import MarketSpec
+from dhtex.peer.keyfile import load_or_create
 
 _NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}", re.ASCII)
 _UNSAFE: Final = re.compile(r"[^A-Za-z0-9._-]", re.ASCII)
@@ -47,7 +48,7 @@ class Home:
         if not _NAME.fullmatch(name):
             raise UsageError(f"identity {name!r} is not 1 to 64 letters, digits and . _ -")
         self._make(self.path / "identities")
-        return Identity.load_or_create(self.path / "identities" / f"{name}.key")
+        return load_or_create(self.path / "identities" / f"{name}.key")
 
     def journal(self, spec: MarketSpec, node_id: NodeId) -> Path:
         """Where the journal of one market and one node lies; the folder exists afterwards.
