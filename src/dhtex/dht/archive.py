@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections import OrderedDict
 from collections.abc import Iterable
 
 from dhtex.dht.contacts import Contact
@@ -36,6 +37,11 @@ class Archive:
         self._network = network
         self._serving = serving
         self._offers: set[asyncio.Future[Outcome]] = set()
+        self._told: OrderedDict[bytes, float] = OrderedDict()
+
+    def is_fresh(self, key: bytes) -> bool:
+        """True when every node that keeps the immutable item took it within the last `answer_age_s`."""
+        return self._told.get(key, 0.0) > self._network.now_s
 
     async def put(self, item: Item, cas: int | None = None, life_s: int = LIFETIME_S_MAX) -> int:
         """Store an item at the nodes closest to its key; how many keep it now.
@@ -67,7 +73,7 @@ class Archive:
         kept = 0
         if self._serving is not None and (network.keeps(key) or not contacts):
             # Here first: what a reader finds at this node is never older than what it sent away.
-            self._serving.put(item, None, life_s, network.now_s)
+            self._serving.keep(key, item, life_s, network.now_s)
             kept = 1
         outcomes = await network.ask_all(contacts, "put_item", *args)
         kept += sum(isinstance(outcome, Answer) for outcome in outcomes)
@@ -76,6 +82,10 @@ class Archive:
         if len(conflicts) >= max(1, kept):
             # Another writer was faster at half of the nodes or more: it must look again before it writes.
             raise RpcError(conflicts[0].code, conflicts[0].text)
+        if not item.is_mutable and len(contacts) == sum(isinstance(outcome, Answer) for outcome in outcomes):
+            self._told[key] = network.now_s + network.settings.answer_age_s
+            if len(self._told) > network.settings.names_max:
+                self._told.popitem(last=False)
         if not kept:
             raise Unreachable("no node took the item; check the connection to the network and put it again")
         return kept

@@ -266,6 +266,10 @@ class DhtNode(Server):  # type: ignore[misc]  # kademlia ships no types
         """Store an item at the nodes closest to its key; see `Archive.put`."""
         return await self._now.archive.put(item, cas, life_s)
 
+    def is_put(self, key: bytes) -> bool:
+        """True when the immutable item was put so lately that doing it again would change nothing anywhere."""
+        return self._now.archive.is_fresh(key)
+
     async def get(self, key: bytes) -> Item | None:
         """The latest valid item of a 20-byte *key*, or None."""
         found = await self._now.archive.get(check_key(key))

@@ -132,11 +132,10 @@ class Serving:
                 raise Refused(*CAS_MISMATCH)
             if item.seq <= held.seq:
                 if item == held:
-                    self._keep(
-                        key, item, life_s, now_s
-                    )  # renewed, although the putter is told that it is old
+                    self.keep(key, item, life_s, now_s)  # renewed, although the putter is told that it is old
                 raise Refused(*SEQ_TOO_LOW)
-        self._keep(key, item, life_s, now_s)
+        self.keep(key, item, life_s, now_s)
 
-    def _keep(self, key: bytes, item: Item, life_s: float, now_s: float) -> None:
+    def keep(self, key: bytes, item: Item, life_s: float, now_s: float) -> None:
+        """Keep an item that was checked, unless a version as late is held."""
         self.items.put(key, item, end_s=now_s + life_s, republish_s=now_s + REPUBLISH_S)

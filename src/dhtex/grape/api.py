@@ -155,6 +155,8 @@ class Api:
             return _broken(broken.text)
         except _Refused as refused:
             return _error(refused.text)
+        if not item.is_mutable and self._node.is_put(item.key):
+            return _key(item)
         return self._put(item, cas)
 
     async def _put(self, item: Item, cas: int | None) -> Response:
@@ -163,7 +165,7 @@ class Api:
         except UsageError as error:
             log.debug("refused an item: %s", error)
             return _error(ALL_FAILED)
-        return Response(200, b'"%b"' % item.key.hex().encode())
+        return _key(item)
 
     def get(self, data: Any) -> Answer:
         """The key in hex, or `{hash, salt?}` -> `{id, token, v, ...}`, null when nobody has it."""
@@ -202,6 +204,10 @@ class Api:
             if salt is not None:
                 answer["salt"] = salt.decode("utf-8", "replace")
         return Response(200, js.to_json(answer))
+
+
+def _key(item: Item) -> Response:
+    return Response(200, b'"%b"' % item.key.hex().encode())
 
 
 def _token(holder: bytes, key: bytes) -> str:
