@@ -159,7 +159,7 @@ class Node:
                     assert stored == records
                     self.unsynced.append((ticket, stored))
                     cluster.after(cluster.disk_delay(), partial(self._sync, ticket, run))
-                case ReadArchive(request, after, limit_bytes):
+                case ReadArchive():
                     cluster.after(MS, partial(self._read, effect, run))
                 case _:
                     cluster.judge(self, effect)

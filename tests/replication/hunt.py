@@ -58,8 +58,7 @@ def _history(seed: int, config: ReplicaConfig, only: tuple[str, ...]) -> Cluster
         cluster.run(rnd.randrange(1, 40 * MS))
         _step(cluster, rnd.choice(choices))
     _heal(cluster)
-    alive = [node for node in cluster.nodes]
-    settled = cluster.run(60 * SECOND, lambda: cluster.settled(alive))
+    settled = cluster.run(60 * SECOND, lambda: cluster.settled(cluster.nodes))
     assert settled, "not settled:\n" + "\n".join(cluster.roles())
     cluster.check_all()
     return cluster

@@ -1,0 +1,141 @@
+"""The walk and the logs against a naive model that recomputes everything from scratch."""
+
+from __future__ import annotations
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from dhtex.replication.finality import ViewLog
+from dhtex.replication.log import Fit, OriginLog
+from dhtex.replication.values import Entry
+from replication.test_records import ONE, entry
+
+NUMBERS = {node_id: number for number in (1, 2, 3) for node_id in [entry(1, 1, 1, number).origin]}
+PLACES = [NUMBERS[node_id] for node_id in ONE.node_ids]  # place -> number of the signer
+
+STEP = st.one_of(
+    st.tuples(st.just("entry"), st.integers(0, 2), st.integers(1, 4)),
+    st.tuples(st.just("durable"), st.just(0), st.just(0)),
+    st.tuples(st.just("have"), st.integers(1, 2), st.lists(st.integers(0, 6), min_size=3, max_size=3)),
+    st.tuples(st.just("promise"), st.integers(1, 2), st.tuples(st.integers(1, 40), st.integers(0, 6))),
+    st.tuples(st.just("advance"), st.just(0), st.integers(0, 40)),
+)
+
+
+class Naive:
+    """Every rule of finality, as written: all entries, all reports, nothing incremental."""
+
+    def __init__(self) -> None:
+        self.entries: list[Entry] = []
+        self.have = [[0] * 3 for _ in range(3)]
+        self.promises: list[list[tuple[int, int]]] = [[(ONE.floor, 0)] for _ in range(3)]
+        self.final: list[Entry] = []
+
+    def count(self, place: int) -> int:
+        return sum(1 for e in self.entries if e.origin == ONE.node_ids[place])
+
+    def advance(self, own: int) -> list[Entry]:
+        stable = own
+        for place in (1, 2):
+            stable = min(stable, max(t for t, seq in self.promises[place] if self.count(place) >= seq))
+        found = []
+        for e in sorted(self.entries, key=lambda e: (e.timestamp, e.origin)):
+            if e in self.final:
+                continue
+            place = ONE.node_ids.index(e.origin)
+            held = sorted((have[place] for have in self.have), reverse=True)[1]
+            if e.timestamp > stable or e.seq > held:
+                break
+            found.append(e)
+        self.final += found
+        return found
+
+
+@given(st.lists(STEP, max_size=60))
+def test_incremental_finality_equals_the_rules(steps: list[tuple[str, int, object]]) -> None:
+    view_log, naive = ViewLog(ONE, 0, 0), Naive()
+    for what, place, value in steps:
+        match what, value:
+            case "entry", int(gap):
+                log = view_log.logs[place]
+                e = entry(
+                    log.appended + 1, max(log.timestamp, naive.promises[place][-1][0]) + gap, 1, PLACES[place]
+                )
+                assert log.fit(e) is Fit.NEXT
+                view_log.append(place, e)
+                naive.entries.append(e)
+                if place:
+                    naive.have[place][place] = max(naive.have[place][place], e.seq)
+                    naive.promises[place].append((e.timestamp, e.seq))
+            case "durable", _:
+                view_log.durable([log.appended for log in view_log.logs])
+                naive.have[0] = [max(naive.have[0][k], naive.count(k)) for k in range(3)]
+            case "have", list(have):
+                view_log.have(place, have)
+                naive.have[place] = [max(a, b) for a, b in zip(naive.have[place], have, strict=True)]
+            case "promise", (int(timestamp), int(seq)):
+                # Only what an honest member says: never less than before, nor beyond what it has issued.
+                timestamp += naive.promises[place][-1][0]
+                seq = naive.count(place)
+                view_log.promise(place, timestamp, seq)
+                naive.promises[place].append((timestamp, seq))
+            case "advance", int(own):
+                assert view_log.advance(lambda own=own: own) == naive.advance(own)
+    for origin in range(3):
+        held = sorted((have[origin] for have in naive.have), reverse=True)[1]
+        assert view_log.held(origin) == held
+        assert view_log.is_held(origin, held)
+        assert not view_log.is_held(origin, held + 1)
+
+
+def test_a_promise_counts_only_once_its_entries_are_here() -> None:
+    view_log = ViewLog(ONE, 0, 0)
+    view_log.promise(1, 100, 2)
+    assert view_log.reports[1].promised == ONE.floor
+    view_log.append(1, entry(1, 10, 1, PLACES[1]))
+    assert view_log.reports[1].promised == 10
+    view_log.append(1, entry(2, 20, 2, PLACES[1]))
+    assert view_log.reports[1].promised == 100
+
+
+@given(st.permutations(range(1, 9)), st.integers(1, 8))
+def test_a_log_takes_entries_in_any_order(order: list[int], keep: int) -> None:
+    log = OriginLog(0, 0)
+    for seq in order:
+        e = entry(seq, 10 * seq, seq)
+        match log.fit(e):
+            case Fit.NEXT:
+                log.append(e)
+                while (following := log.ahead.pop(log.appended + 1, None)) is not None:
+                    log.append(following)
+            case Fit.AHEAD:
+                log.keep_ahead(e, keep)
+            case fit:
+                raise AssertionError(fit)
+        gap = log.first_gap()
+        assert gap is None or (gap[0] == log.appended + 1 and gap[0] <= gap[1] <= log.wanted)
+        assert len(log.ahead) <= keep
+    assert log.wanted == 8
+
+
+def test_equal_seq_with_other_content_is_a_conflict() -> None:
+    log = OriginLog(0, 0)
+    log.append(entry(1, 10, 1))
+    assert log.fit(entry(1, 10, 1)) is Fit.KNOWN
+    assert log.fit(entry(1, 11, 1)) is Fit.CONFLICT
+    log.keep_ahead(entry(3, 30, 3), 8)
+    assert log.fit(entry(3, 31, 3)) is Fit.CONFLICT
+
+
+def test_trim_forgets_only_what_is_final() -> None:
+    log = OriginLog(0, 0)
+    for seq in range(1, 6):
+        log.append(entry(seq, 10 * seq, seq))
+    log.finalize_next()
+    log.finalize_next()
+    log.trim(4)
+    assert (log.base, log.retained_bytes) == (2, 0)
+    assert [e.seq for e in log.entries] == [3, 4, 5]
+    assert log.at(2) is None
+    assert [e.seq for e in log.truncate(3)] == [4, 5]
+    assert log.appended == 3
