@@ -167,8 +167,13 @@ class Author:
     def _commands(self, origin: bytes) -> tuple[int, int, bytes]:
         """Own pending commands go first, in order of n."""
         if origin == ME.node_id and self.state.pending:
-            pending = pending_in_order(self.state.pending.values())[0]
-            return pending.first_n, pending.count, pending.commands
+            first, *rest = pending_in_order(self.state.pending.values())
+            batches, count = [first.commands], first.count
+            for pending in rest[: self.random.randrange(3)]:
+                if pending.first_n == first.first_n + count:
+                    batches.append(pending.commands)
+                    count += pending.count
+            return first.first_n, count, joined_arrays(batches, count)
         count = self.random.randrange(1, 4)
         return self._take_n(origin, count), count, commands_of(count, self.random.choice((1, 200)))
 
@@ -338,6 +343,8 @@ def tickets(seed: int, count: int) -> list[list[Record]]:
     steps = [step for step in Author.STEPS if step != "ceiling"]
     found: list[list[Record]] = []
     for ticket in range(1, count + 1):
-        records = [record for _ in range(source.randrange(1, 6)) for record in author.write(source.choice(steps))]
+        records = [
+            record for _ in range(source.randrange(1, 6)) for record in author.write(source.choice(steps))
+        ]
         found.append([*records, Ceiling(ticket)])
     return found

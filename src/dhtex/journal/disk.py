@@ -21,9 +21,9 @@ from dhtex.journal.schema import (
     connect_reader,
     connect_writer,
     create,
-    damaged,
     one_moment,
     read_owner,
+    unreadable,
 )
 from dhtex.journal.store import Store
 from dhtex.journal.writer import Writer
@@ -64,10 +64,8 @@ def _load(path: Path, owner: Owner) -> DurableState:
         with contextlib.closing(connect_reader(path, alone=True)) as db, one_moment(db):
             check_owner(read_owner(db, path), owner, path)
             return load_state(db, owner.node_id)
-    except sqlite3.OperationalError as error:
-        raise StorageError(f"cannot read the journal {path}: {error}; see who may read it") from error
     except UNREADABLE as error:
-        raise damaged(path, error) from error
+        raise unreadable(path, error) from error
 
 
 def _open_store(path: Path, owner: Owner, durability: Durability) -> Store:
@@ -79,7 +77,7 @@ def _open_store(path: Path, owner: Owner, durability: Durability) -> Store:
         return Store(db, owner.node_id)
     except UNREADABLE as error:
         db.close()
-        raise damaged(path, error) from error
+        raise unreadable(path, error) from error
 
 
 class DiskBackend:
@@ -145,10 +143,8 @@ class Reader:
                 self._db = connect_reader(self._path)
             with one_moment(self._db):
                 return read(self._db)
-        except sqlite3.OperationalError as error:
-            raise StorageError(f"cannot read the journal {self._path}: {error}") from error
         except UNREADABLE as error:
-            raise damaged(self._path, error) from error
+            raise unreadable(self._path, error) from error
 
     async def stop(self) -> None:
         """Close the connection and end the thread. Idempotent."""

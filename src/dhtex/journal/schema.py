@@ -245,6 +245,16 @@ def check_owner(found: Owner, expected: Owner, path: Path) -> None:
         )
 
 
+def error_code(error: sqlite3.Error) -> int:
+    """SQLite's extended result code."""
+    return int(getattr(error, "sqlite_errorcode", sqlite3.SQLITE_ERROR))
+
+
+def primary_code(error: sqlite3.Error) -> int:
+    """SQLite's result code, without what makes it specific."""
+    return error_code(error) & 0xFF
+
+
 @contextlib.contextmanager
 def one_moment(db: sqlite3.Connection) -> Iterator[None]:
     """Everything read inside is from one moment, however much is written meanwhile."""
@@ -255,8 +265,21 @@ def one_moment(db: sqlite3.Connection) -> Iterator[None]:
         db.execute("ROLLBACK")
 
 
-def damaged(path: Path, error: Exception) -> JournalCorrupt:
-    """What to say of a journal that does not make sense."""
+_OUT_OF_REACH: Final = frozenset(
+    {
+        sqlite3.SQLITE_CANTOPEN,
+        sqlite3.SQLITE_PERM,
+        sqlite3.SQLITE_IOERR,
+        sqlite3.SQLITE_BUSY,
+        sqlite3.SQLITE_NOMEM,
+    }
+)
+
+
+def unreadable(path: Path, error: Exception) -> StorageError:
+    """What to say when reading fails: it cannot be reached, or what it says makes no sense (`JournalCorrupt`)."""
+    if isinstance(error, sqlite3.Error) and primary_code(error) in _OUT_OF_REACH:
+        return StorageError(f"cannot read the journal {path}: {error}; see who may read it, and the disk")
     return JournalCorrupt(
         f"the journal {path} is damaged ({error}); it is left as it is: "
         "restore it from a backup, or move it away and join the group as a new peer"

@@ -17,6 +17,7 @@ from typing import Any, Final
 
 from dhtex.errors import StorageError
 from dhtex.journal.backend import Job, Listener
+from dhtex.journal.schema import error_code
 from dhtex.journal.store import Store
 
 logger = logging.getLogger(__name__)
@@ -69,15 +70,25 @@ class Writer:
             while batch := self._gather():
                 if not self._write(batch):
                     break
-        except Exception as error:
+        except sqlite3.Error as error:
+            self._fail(error)
+        except Exception as error:  # a bug; the peer must hear of it all the same
             logger.exception("the journal %s cannot go on", self._path)
-            self._tell(self._listener.on_failed, _failure(self._path, error))
+            self._fail(error)
         finally:
             try:
                 self._store.close()
             except sqlite3.Error as error:
                 logger.warning("closing the journal %s: %s", self._path, error)
             self._tell(self._end)
+
+    def _fail(self, error: Exception) -> None:
+        failure = StorageError(
+            f"writing the journal {self._path} failed ({error}); everything reported durable is in it: "
+            "see to the disk, then start again"
+        )
+        logger.error("%s", failure)
+        self._tell(self._listener.on_failed, failure)
 
     def _end(self) -> None:
         if not self._stopped.done():
@@ -127,7 +138,7 @@ class Writer:
                 self._store.commit(records)
                 break
             except sqlite3.OperationalError as error:
-                if _code(error) not in _NO_ROOM:
+                if error_code(error) not in _NO_ROOM:
                     raise
                 if not full:
                     full = True
@@ -150,7 +161,7 @@ class Writer:
         try:
             self._store.tidy()
         except sqlite3.OperationalError as error:
-            if _code(error) not in _NO_ROOM:
+            if error_code(error) not in _NO_ROOM:
                 raise
             logger.debug("the journal %s is tidied later: %s", self._path, error)
             return False
@@ -164,12 +175,8 @@ class Writer:
             self._jobs.put(None)
 
 
-def _code(error: sqlite3.Error) -> int:
-    return int(getattr(error, "sqlite_errorcode", sqlite3.SQLITE_ERROR))
-
-
 def _full(path: Path, error: sqlite3.Error) -> str:
-    if _code(error) == sqlite3.SQLITE_BUSY:
+    if error_code(error) == sqlite3.SQLITE_BUSY:
         return f"another program keeps the journal {path} locked; close it, and writing goes on by itself"
     try:
         free = f"{shutil.disk_usage(path.parent).free // 1024:,} KiB are free"
@@ -177,11 +184,4 @@ def _full(path: Path, error: sqlite3.Error) -> str:
         free = f"free space unknown: {unknown.strerror}"
     return (
         f"no room to write the journal {path} ({free}); make room, and it goes on by itself with nothing lost"
-    )
-
-
-def _failure(path: Path, error: Exception) -> StorageError:
-    return StorageError(
-        f"writing the journal {path} failed ({error}); everything reported durable is in it: "
-        "see to the disk, then start again"
     )
