@@ -211,12 +211,9 @@ class Cluster:
         self.disk_slow = 300
         self._queue: list[tuple[int, int, Callable[[], None]]] = []
         self._count = 0
-        self.order: list[bytes] = []  # every final entry's body, in the order first seen
-        self.keys: list[tuple[int, int, bytes]] = []
-        self.positions: dict[int, tuple[int, int]] = {}  # first position -> (place in order, skip)
-        self.place: dict[int, int] = {}  # node number -> place in order of its next final entry
+        self.last_key: tuple[int, int, bytes] = (0, 0, b"")
         self.accepted: set[tuple[bytes, int]] = set()
-        self.digests: dict[int, bytes] = {}
+        self.digests: dict[int, bytes] = {}  # position -> digest, as first seen anywhere
         self.nodes: list[Node] = []
         self.by_key: dict[bytes, Node] = {}
         self.add(nodes)
@@ -318,14 +315,12 @@ class Cluster:
                 self.accepted |= {(node.node_id, first_n + i) for i in range(count)}
             case Restored(position, digest, _):
                 assert self.digests.get(position, digest) == digest, f"{position}: restored another history"
-                self.place[id(node)] = position
             case Finalized(position, entry, skip, digest):
                 key = (entry.view, entry.timestamp, entry.origin)
                 known = self.digests.get(position + entry.count - skip - 1) if skip < entry.count else None
                 if known is None and skip < entry.count:
-                    if self.keys:
-                        assert key > self.keys[-1], f"{key} became final after {self.keys[-1]}"
-                    self.keys.append(key)
+                    assert key > self.last_key, f"{key} became final after {self.last_key}"
+                    self.last_key = key
                     self.digests[position + entry.count - skip - 1] = digest
                 elif known is not None:
                     assert known == digest, f"two histories at {position}: {key}"

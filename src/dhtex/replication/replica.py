@@ -426,6 +426,7 @@ class Replica:
         self._fetching.reset()
         self._watching.reset()
         self._propose_at = NEVER
+        core.leaving = False
         number = 0 if core.view is None else core.view.number
         self._decided = {n: view for n, view in self._decided.items() if n > number}
         self._heartbeat_at = core.now.monotonic if core.is_member else NEVER
