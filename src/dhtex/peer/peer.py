@@ -156,6 +156,7 @@ class Peer:
         self._moved = asyncio.Event()  # set, and replaced, whenever final commands or the role moved on
         self._failed: DhtexError | None = None
         self._started = False
+        self._told_role: Role | None = None
         self._stack = contextlib.AsyncExitStack()
         self._driver: Driver | None = None
 
@@ -340,14 +341,23 @@ class Peer:
                 case Restored(_, _, own_n):
                     moved = True
                     self._ledger.skip(own_n)
-                case RoleChanged():
+                case RoleChanged(role):
                     moved = True
+                    if not self._is_news(role):
+                        continue
             event = narrate(effect, self.node_id)
             if event is not None:
                 self._publish(event)
         self._apply()
         if moved:
             self._wake()
+
+    def _is_news(self, role: Role) -> bool:
+        """A member freezes for a moment at every change of the view; what people want to hear of is told as view."""
+        if role is Role.FROZEN or role is self._told_role:
+            return False
+        self._told_role = role
+        return True
 
     def _apply(self) -> None:
         for applied in self._exchange.take_applied():
