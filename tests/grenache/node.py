@@ -1,0 +1,108 @@
+"""Node programs with Grenache's clients from npm, installed once into a scratch folder; tests skip where that fails."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import fcntl
+import json
+import os
+import shutil
+import socket
+import subprocess
+import tempfile
+from collections.abc import AsyncIterator
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+PROGRAMS = Path(__file__).parent / "programs"
+PACKAGE = {
+    "name": "dhtex-node-clients",
+    "private": True,
+    "dependencies": {
+        "grenache-grape": "1.0.0",
+        "grenache-nodejs-link": "1.0.2",
+        "grenache-nodejs-http": "1.0.2",
+        "grenache-nodejs-ws": "1.0.0",
+    },
+    # Two packages name a repository where the registry has the same.
+    "overrides": {
+        "@bitfinex/lib-js-util-base": "2.1.0",
+        "@bitfinexcom/lib-js-util-base": "npm:@bitfinex/lib-js-util-base@2.1.0",
+    },
+}
+INSTALL_S = 100
+
+
+@cache
+def node_modules() -> Path:
+    """The folder with the clients; skips the test where they cannot be had."""
+    node, npm = shutil.which("node"), shutil.which("npm")
+    if node is None or npm is None:
+        pytest.skip("node and npm are not installed")
+    folder = Path(tempfile.gettempdir()) / f"dhtex-node-clients-{os.getuid()}"
+    folder.mkdir(exist_ok=True)
+    with (folder / "lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        done = folder / "installed.json"
+        if not done.exists() or json.loads(done.read_text()) != PACKAGE:
+            (folder / "package.json").write_text(json.dumps(PACKAGE))
+            result = subprocess.run(
+                [npm, "install", "--no-audit", "--no-fund", "--silent"],
+                cwd=folder,
+                capture_output=True,
+                text=True,
+                timeout=INSTALL_S,
+                check=False,
+            )
+            if result.returncode:
+                pytest.skip(f"npm cannot install the clients: {result.stderr.strip()[-200:]}")
+            done.write_text(json.dumps(PACKAGE))
+    return folder / "node_modules"
+
+
+def free_port() -> int:
+    with contextlib.closing(socket.socket()) as listener:
+        listener.bind(("127.0.0.1", 0))
+        port: int = listener.getsockname()[1]
+        return port
+
+
+@contextlib.asynccontextmanager
+async def started(
+    program: str | Path, *args: object, **environment: str
+) -> AsyncIterator[asyncio.subprocess.Process]:
+    """A running Node program, ended with the block."""
+    modules = node_modules()
+    process = await asyncio.create_subprocess_exec(
+        "node",
+        str(PROGRAMS / program),
+        *map(str, args),
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.PIPE,
+        env={**os.environ, "NODE_PATH": str(modules), **environment},
+    )
+    try:
+        yield process
+    finally:
+        with contextlib.suppress(ProcessLookupError):
+            process.kill()
+        await process.communicate()
+
+
+async def line_of(process: asyncio.subprocess.Process) -> str:
+    assert process.stdout is not None
+    assert process.stderr is not None
+    line = await asyncio.wait_for(process.stdout.readline(), 60)
+    if not line:
+        pytest.fail((await process.stderr.read()).decode())
+    return line.decode().strip()
+
+
+async def output_of(program: str, *args: object, **environment: str) -> Any:
+    """The JSON a program prints."""
+    async with started(program, *args, **environment) as process:
+        return json.loads(await line_of(process))

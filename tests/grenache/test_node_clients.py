@@ -1,0 +1,132 @@
+"""Clients nobody here wrote: Grenache's own for Node, against dhtex Grapes."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import re
+from collections.abc import AsyncIterator
+from typing import Any
+
+import pytest
+
+from dhtex.grape import Grape
+from dhtex.grenache import GrenacheClient, GrenacheService, Link, ServiceError, ServiceNotFound
+from grenache.node import free_port, line_of, node_modules, output_of, started
+
+pytestmark = pytest.mark.e2e
+
+
+@contextlib.asynccontextmanager
+async def two_grapes() -> AsyncIterator[tuple[str, str]]:
+    async with Grape() as a, Grape(bootstrap=[a.dht_address]) as b:
+        await b.ready()
+        yield f"http://{a.http_address}", f"http://{b.http_address}"
+
+
+@contextlib.asynccontextmanager
+async def two_originals() -> AsyncIterator[tuple[str, str]]:
+    script = node_modules() / "grenache-grape/bin/grape.js"
+    dht, http = (free_port(), free_port()), (free_port(), free_port())
+    async with contextlib.AsyncExitStack() as stack:
+        for own, other in ((0, 1), (1, 0)):
+            await stack.enter_async_context(
+                started(
+                    script,
+                    "-b",
+                    "127.0.0.1",
+                    "--dp",
+                    dht[own],
+                    "--aph",
+                    http[own],
+                    "--bn",
+                    f"127.0.0.1:{dht[other]}",
+                )
+            )
+        urls = f"http://127.0.0.1:{http[0]}", f"http://127.0.0.1:{http[1]}"
+        async with Link(urls[0]) as a, Link(urls[1]) as b, asyncio.timeout(20):
+            while True:
+                with contextlib.suppress(Exception):
+                    await a.announce("warm-up", 1)
+                    if await b.lookup("warm-up"):
+                        break
+                await asyncio.sleep(0.1)
+        yield urls
+
+
+def _without_chance(seen: dict[str, Any]) -> dict[str, Any]:
+    for name in ("get", "mutableGet"):
+        if name in seen:
+            assert re.fullmatch("[0-9a-f]{40}", seen[name]["res"].pop("id"))
+            seen[name]["res"].pop("token")
+    return seen
+
+
+async def test_the_link_sees_what_it_sees_of_the_original() -> None:
+    async with two_grapes() as ours:
+        seen = _without_chance(await output_of("link.js", *ours))
+    assert seen["lookup"] == {"err": None, "code": None, "res": ["127.0.0.1:1337"]}
+    assert seen["unknown"]["err"] == "ERR_GRAPE_LOOKUP_EMPTY"
+    assert seen["get"]["res"] == {"v": "hello world"}
+    async with two_originals() as originals:
+        assert seen == _without_chance(await output_of("link.js", *originals))
+
+
+async def test_the_link_puts_mutable_items() -> None:
+    async with two_grapes() as ours:
+        seen = _without_chance(await output_of("link.js", *ours, MUTABLE="1"))
+    assert seen["mutable"]["res"] == "9ad19e0f16eef714cb90c6f195dbce66e94580f9"
+    assert (seen["again"]["err"], seen["again"]["code"]) == ("302 sequence number less than current", 302)
+    assert seen["mutableGet"]["res"]["v"] == "hello 1"
+
+
+@pytest.mark.parametrize("kind", ["http", "ws"])
+async def test_node_peers_find_each_other_and_talk(kind: str) -> None:
+    ports = free_port(), free_port()
+    async with two_grapes() as (a, b), contextlib.AsyncExitStack() as stack:
+        for port in ports:
+            server = await stack.enter_async_context(started("server.js", kind, a, "rpc_test", port))
+            assert await line_of(server) == "announced"
+        seen = await output_of("client.js", kind, b, "rpc_test")
+    assert seen["request"]["res"]["echo"] == {"hello": "wörld", "n": [1, 2.5, None]}
+    assert seen["failure"]["err"] == "ERR_ON_PURPOSE"
+    assert sorted(answer["from"] for answer in seen["map"]["res"]) == sorted(ports)
+    assert seen["nobody"]["err"] == "ERR_GRAPE_LOOKUP_EMPTY"
+
+
+async def test_python_calls_a_node_service() -> None:
+    port = free_port()
+    async with two_grapes() as (a, b), started("server.js", "http", a, "rpc_test", port) as server:
+        assert await line_of(server) == "announced"
+        async with GrenacheClient(b) as client:
+            for compress in (False, True):
+                answer = await client.request("rpc_test", {"ä": [1]}, compress=compress)
+                assert answer == {"from": port, "key": "rpc_test", "echo": {"ä": [1]}}
+            assert [answer["from"] for answer in await client.map("rpc_test", None)] == [port]
+            with pytest.raises(ServiceError, match="ERR_ON_PURPOSE"):
+                await client.request("rpc_test", {"fail": True})
+            with pytest.raises(ServiceNotFound):
+                await client.request("nobody", None)
+
+
+async def _echo(name: str, payload: Any) -> Any:
+    if payload == {"fail": True}:
+        raise ServiceError("ERR_ON_PURPOSE")
+    return {"from": 0, "key": name, "echo": payload}
+
+
+async def test_node_calls_a_python_service() -> None:
+    async with two_grapes() as (a, b):
+        async with GrenacheService(a, "rpc_test", _echo):
+            seen = await output_of("client.js", "http", b, "rpc_test")
+        assert seen["request"]["res"]["echo"] == {"hello": "wörld", "n": [1, 2.5, None]}
+        assert seen["failure"] == {"err": "ERR_ON_PURPOSE", "res": None}
+        assert seen["gzip"]["res"]["echo"] == "x" * 5000
+        assert len(seen["map"]["res"]) == 1
+        async with Link(b) as link:
+            assert await link.lookup("rpc_test") == []  # it took its announcement back
+
+
+async def test_python_rpc_through_the_original_grape() -> None:
+    async with two_originals() as (a, b), GrenacheService(a, "py", _echo), GrenacheClient(b) as client:
+        assert (await client.request("py", 5))["echo"] == 5
