@@ -80,7 +80,7 @@ class ReplicaConfig:
     # History, observers, snapshots
     history_bytes_max: int = 8 * 1024 * 1024
     """Recent final entries kept in memory; older ones are read from the journal."""
-    history_reply_bytes_max: int = 256 * 1024
+    history_reply_bytes_max: int = 60 * 1024
     """Most bytes of history in one answer."""
     poll_hold: int = 400 * MILLISECOND
     """An observer at the head is answered after this long even when nothing happened."""
@@ -117,8 +117,8 @@ class ReplicaConfig:
         _less(self, "suspect_after", "stalled_after")
         if self.entry_commands_max > COUNT_MAX:
             raise UsageError(f"entry_commands_max is {self.entry_commands_max}, at most {COUNT_MAX}")
-        if self.entry_bytes_max > ENTRY_BYTES_MAX // 2:
-            raise UsageError(f"entry_bytes_max is {self.entry_bytes_max}, at most {ENTRY_BYTES_MAX // 2}")
+        if self.entry_bytes_max > ENTRY_BYTES_MAX - 1024:  # header and signature need some room
+            raise UsageError(f"entry_bytes_max is {self.entry_bytes_max}, at most {ENTRY_BYTES_MAX - 1024}")
 
 
 def _less(config: ReplicaConfig, low: str, high: str) -> None:

@@ -165,10 +165,14 @@ class Following:
     # -- answers
     # ------------------------------------------------------------------------------------------------
 
+    def awaits(self, sender: Destination, answer: History) -> bool:
+        """True when *answer* is what was asked for; anything else is old, or from a stranger."""
+        return self._is_answer(sender) and answer.after == self._asked and self._download is None
+
     def history(self, sender: Destination, answer: History) -> None:
-        """What comes after what was asked for; anything else is an old or foreign answer."""
+        """What comes after what was asked for."""
         core = self._core
-        if not self._is_answer(sender) or answer.after != self._asked or self._download is not None:
+        if not self.awaits(sender, answer):
             return
         if core.lineage == NO_LINEAGE:
             if answer.lineage == NO_LINEAGE:

@@ -579,7 +579,7 @@ class Replica:
 
     def _is_trusted(self, source: Source) -> bool:
         """Views are believed from members of the installed view, and from whom the user told us to follow."""
-        return source.place is not None or self._following.trusts(source.to)
+        return self._is_known(source.node_id) or self._following.trusts(source.to)
 
     def _ask_views(self, to: Destination) -> None:
         core = self._core
@@ -666,7 +666,7 @@ class Replica:
             self._decided.setdefault(view.number, view)
 
     def _on_history(self, source: Source, message: History) -> None:
-        if not self._core.full:
+        if not self._core.full and self._following.awaits(source.to, message):
             self._ordering.compare(source.node_id, message.head, message.digest)
             self._following.history(source.to, message)
 
@@ -678,6 +678,9 @@ class Replica:
         drift = message.wall - core.now.wall
         if abs(drift) > core.config.max_drift:
             core.refuse_clock(source.node_id, source.to, drift)
+        elif self._ledger.position - message.position > 4 * core.config.join_within:
+            # It took a peer that is behind for the head; as a member it would hold up everyone.
+            self._serving.send_views(source.node_id, source.to, view.number - 1)
         elif source.node_id in self._watching.condemned:
             core.send(source.to, Refused(core.lineage, Reason.CONDEMNED, 0))
         elif source.node_id not in view.index and len(view.members) >= core.config.members_max:
@@ -687,7 +690,7 @@ class Replica:
 
     def _on_refused(self, source: Source, message: Refused) -> None:
         outbox = self._core.outbox
-        if not (source.place is not None or self._is_trusted(source) or self._is_known(source.node_id)):
+        if not self._is_trusted(source):
             return
         if message.reason in {Reason.CLOCK_AHEAD, Reason.CLOCK_BEHIND}:
             outbox.emit(ClockRefused(source.node_id, message.amount, ours=True))

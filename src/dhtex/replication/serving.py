@@ -10,7 +10,7 @@ import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from dhtex.replication.core import NEVER, Core
+from dhtex.replication.core import NEVER, Core, Phase
 from dhtex.replication.effects import Destination, ReadArchive
 from dhtex.replication.messages import (
     ENTRIES_MAX,
@@ -21,10 +21,10 @@ from dhtex.replication.messages import (
     SnapshotPiece,
     Views,
 )
-from dhtex.replication.values import DIGEST_SIZE, HistoryItem, OrderKey, Snapshot
+from dhtex.replication.values import DIGEST_SIZE, HistoryItem, OrderKey, Snapshot, View
 
-VIEWS_SENT = 32
-"""View records in one answer."""
+VIEWS_BYTES_SENT = 32 * 1024
+"""Bytes of view records in one answer; one has a few hundred."""
 ANSWERS_KEPT = 1024
 """Peers whose last answer with view records is remembered, so that a flood of old messages costs little."""
 
@@ -85,13 +85,16 @@ class Serving:
         if items is not None:
             self._reply(poll, items)
         elif poll.after >= ledger.compacted:
-            if any(waiting == node_id for waiting, _ in self._reads.values()):
+            if len(self._reads) >= core.config.observers_max or self._is_reading(node_id):
                 return
             self._last_request += 1
             self._reads[self._last_request] = (node_id, poll)
             core.outbox.emit(ReadArchive(self._last_request, poll.after, core.config.history_reply_bytes_max))
         else:
             self._offer(poll.to)
+
+    def _is_reading(self, node_id: bytes) -> bool:
+        return any(waiting == node_id for waiting, _ in self._reads.values())
 
     def archive(self, request: int, items: Sequence[HistoryItem] | None) -> None:
         """The journal's answer to a `ReadArchive`."""
@@ -117,7 +120,10 @@ class Serving:
         for node_id, poll in list(self._polls.items()):
             if poll.until <= now:
                 del self._polls[node_id]
-                self._reply(poll, ())
+                # Only a member of an open view may say that nothing is new: two peers that are both behind
+                # would wait for each other forever. From others silence is the answer, and the asker moves on.
+                if self._core.phase is Phase.ACTIVE:
+                    self._reply(poll, ())
         self.deadline = min((poll.until for poll in self._polls.values()), default=NEVER)
 
     # -- snapshots
@@ -161,8 +167,17 @@ class Serving:
         if len(self._answered) > ANSWERS_KEPT:
             self._answered.clear()
         self._answered[node_id] = now
-        last = min(core.view.number, number + VIEWS_SENT)
-        views = [core.views[n] for n in range(number + 1, last + 1) if n in core.views]
-        if not views or views[0].number != number + 1:
-            views = [core.view]
-        core.send(to, Views(core.lineage, tuple(views)))
+        core.send(to, Views(core.lineage, self._views_after(core.view, number)))
+
+    def _views_after(self, newest: View, number: int) -> tuple[View, ...]:
+        found: list[View] = []
+        size = 0
+        for n in range(number + 1, newest.number + 1):
+            view = self._core.views.get(n)
+            if view is None:
+                break
+            size += len(view.to_bytes())
+            if found and size > VIEWS_BYTES_SENT:
+                break
+            found.append(view)
+        return tuple(found) or (newest,)

@@ -37,7 +37,7 @@ ADDRESS_BYTES_MAX: Final = 300
 """A DNS name has at most 253 characters; the rest is for a port."""
 COUNT_MAX: Final = 65_535
 """Most commands in one entry: the width of its field."""
-ENTRY_BYTES_MAX: Final = 256 * 1024
+ENTRY_BYTES_MAX: Final = 64 * 1024
 """Largest entry any member may send; `ReplicaConfig.entry_bytes_max` is what this member makes."""
 VIEW_AHEAD_MAX: Final = 64
 """Decided views known ahead of the installed one; further ones are learnt when these are installed."""
