@@ -53,12 +53,14 @@ class Disk:
         self,
         plan: DiskPlan,
         rng: random.Random,
+        now: Callable[[], int],
         after: Callable[[int, Callable[[], None]], None],
         durable: Callable[[tuple[Record, ...]], None],
     ) -> None:
         """An empty disk.
 
         Args:
+            now: true time.
             after: calls back after so many microseconds of true time.
             durable: is told of all records that became durable.
         """
@@ -68,11 +70,13 @@ class Disk:
         self.records: list[Record] = []
         self.user: DiskUser | None = None
         self._rng = rng
+        self._now = now
         self._after = after
         self._durable = durable
         self._bytes = bytearray()
         self._waiting: list[Persist] = []
         self._syncing: list[Persist] = []
+        self._sync_ends = 0
         self._sync_number = 0  # a crash makes the end of an older sync meaningless
         self._lazy = False
         self._told_full = False
@@ -102,6 +106,10 @@ class Disk:
     def set_extra(self, extra: int) -> None:
         """Every sync takes *extra* microseconds longer."""
         self.extra = extra
+
+    def stalled(self, longest: int) -> bool:
+        """True while a sync is under way that goes on for longer than *longest*."""
+        return bool(self._syncing) and self._sync_ends > self._now() + longest
 
     def crash(self) -> None:
         """The process is gone; what was not synced is lost, or torn."""
@@ -166,6 +174,7 @@ class Disk:
         if plan.stall_rate and rng.random() < plan.stall_rate:
             lasts += int(plan.stall * rng.random())
         number = self._sync_number
+        self._sync_ends = self._now() + lasts
         self._after(lasts, lambda: self._synced(number))
 
     def _synced(self, number: int) -> None:

@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Final
 from dhtex.identity import short_id
 from dhtex.replication import View
 from dhtex.replication.effects import Role
-from dhtex.replication.records import Installed, SnapshotTaken, Vote
 from dhtex.simulation.checks import BoundsChecker, Violation
 from dhtex.simulation.plan import MILLISECOND, SECOND, DiskPlan, NetworkPlan
 
@@ -29,13 +28,13 @@ _SKEW: Final = 10 * MILLISECOND
 
 
 class Recovery:
-    """Heals a world and demands progress."""
+    """Heals a world and demands progress; then, in half of the plans, takes a minority away and demands it again."""
 
     def __init__(self, world: World, clock_lead: int) -> None:
         """Args: *clock_lead* is how far timestamps may lie in the future, microseconds."""
         self._world = world
         self._patience = SETTLE_ROUND_TRIPS * ROUND_TRIP + max(0, clock_lead)
-        self._core = self._choose_core() if world.plan.core_only else list(world.processes)
+        self._core = list(world.processes)
 
     def run(self) -> tuple[int, int]:
         """Heal, wait, probe; how long the group took to settle, and the probe to become final.
@@ -45,6 +44,18 @@ class Recovery:
         """
         world = self._world
         self._heal()
+        settled_after = self._settle()
+        if world.plan.core_only:
+            self._take_minority_away()
+            settled_after = max(settled_after, self._settle())
+        probe = self._probe()
+        for process in self._core:
+            if process.replica is not None:
+                BoundsChecker.weigh(process.name, process.replica, world.history.commands_submitted)
+        return settled_after, probe
+
+    def _settle(self) -> int:
+        world = self._world
         begin = world.now
         while (trouble := self._trouble()) is not None:
             if world.now - begin >= self._patience:
@@ -52,63 +63,11 @@ class Recovery:
                     "progress", f"{trouble}, {(world.now - begin) / SECOND:.0f} s after the last fault"
                 )
             world.run_until(world.now + _STEP)
-        settled_after = world.now - begin
-        probe = self._probe()
-        for process in self._core:
-            BoundsChecker.weigh(process.name, process.replica, world.history.commands_submitted)
-        return settled_after, probe
-
-    # -- who is left -----------------------------------------------------------------------------------------
-
-    def _choose_core(self) -> list[Process]:
-        """As few as may be left so that every view that exists or may be decided keeps its majority."""
-        world = self._world
-        core = [process for process in world.processes if not process.gone]
-        views = self._possible_views(core)
-        victims = list(core)
-        world.rng.shuffle(victims)
-        for victim in victims:
-            rest = [process for process in core if process is not victim]
-            if rest and all(self._suffices(rest, view) for view in views):
-                core = rest
-        return core
-
-    def _possible_views(self, processes: list[Process]) -> list[View]:
-        found: dict[bytes, View] = {}
-        newest: dict[str, View] = {}
-        for process in processes:
-            for record in process.disk.records:
-                if isinstance(record, Installed):
-                    newest[process.name] = record.view
-                elif isinstance(record, SnapshotTaken):
-                    view = record.snapshot.view
-                    if process.name not in newest or newest[process.name].number < view.number:
-                        newest[process.name] = view
-        head = max((view.number for view in newest.values()), default=0)
-        for view in newest.values():
-            if view.number == head:
-                found[view.id] = view
-        for process in processes:
-            for record in process.disk.records:
-                if isinstance(record, Vote) and record.view == head and record.value is not None:
-                    found[record.value.id] = record.value
-        return list(found.values())
-
-    def _suffices(self, rest: list[Process], view: View) -> bool:
-        """*rest* has a majority of *view*, and somebody who knows the view before or the view itself."""
-        members = sum(process.node_id in view.index and not process.wiped for process in rest)
-        knows = any(
-            isinstance(record, Installed) and record.view.id in {view.id, view.parent}
-            for process in rest
-            for record in process.disk.records
-        )
-        return members >= view.majority and knows
-
-    # -- healing ---------------------------------------------------------------------------------------------
+        return world.now - begin
 
     def _heal(self) -> None:
         world = self._world
-        world.note("", f"faults stop; the core is {''.join(process.name for process in self._core)}")
+        world.note("", "faults stop")
         world.network.plan = CALM
         world.network.mend_all()
         world.board.sees_all()
@@ -117,13 +76,35 @@ class Recovery:
             process.disk.set_extra(0)
             process.disk.set_full(False)
             process.timepiece.correct(world.now, world.rng.randint(-_SKEW, _SKEW))
-            if process not in self._core:
+            process.resume()
+            process.start()
+
+    def _take_minority_away(self) -> None:
+        """In the middle of work, as many members and observers as may be missing go down for good."""
+        world = self._world
+        alive = [process for process in self._core if not process.gone]
+        members = [process for process in alive if not process.plan.observer]
+        world.rng.shuffle(alive)
+        spare = (len(members) - 1) // 2
+        self._submit_everywhere()
+        world.run_until(world.now + world.rng.randrange(2 * ROUND_TRIP))
+        for process in alive:
+            if process.plan.observer:
+                lost = world.rng.random() < 0.5
+            else:
+                lost = spare > 0
+                spare -= lost
+            if lost:
                 process.crash()
                 process.gone = True
-            elif not process.gone:
-                process.resume()
-                process.start()
         self._core = [process for process in self._core if not process.gone]
+        world.note("", f"the core is {''.join(process.name for process in self._core)}")
+
+    def _submit_everywhere(self) -> None:
+        world = self._world
+        for process in self._core:
+            if not process.gone:
+                process.submit(world.workload.commands(process.node_id, 1), 1)
 
     def _trouble(self, *, observers: bool = True) -> str | None:
         """What is not as it should be in the end, in a few words; whoever observes may be asked to wait."""
@@ -136,6 +117,10 @@ class Recovery:
                 return f"{process.name} is not up"
             if replica.role is not (Role.OBSERVING if process.plan.observer else Role.MEMBER):
                 return f"{process.name} is still {replica.role.value}"
+            if process.leaving:
+                return f"{process.name} has not left yet"
+            if process.disk.stalled(CALM_DISK.sync_high):
+                return f"the disk of {process.name} stands still"
             if replica.pending_count:
                 return f"{process.name} has {replica.pending_count} commands that are not final"
             if (
@@ -164,15 +149,13 @@ class Recovery:
         return set(view.node_ids) != {
             other.node_id
             for other in self._core
-            if not other.plan.observer and history.group_of(other.name) is group
+            if not other.plan.observer and not other.gone and history.group_of(other.name) is group
         }
 
     def _probe(self) -> int:
         world = self._world
         begin = world.now
-        for process in self._core:
-            if not process.gone and not process.plan.observer:
-                process.submit(world.workload.commands(process.node_id, 1), 1)
+        self._submit_everywhere()
         while (trouble := self._trouble(observers=False)) is not None:
             if world.now - begin >= PROBE_ROUND_TRIPS * ROUND_TRIP:
                 raise Violation(

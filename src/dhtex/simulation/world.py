@@ -107,7 +107,7 @@ class World:
         def durable(records: tuple[Record, ...]) -> None:
             self.durability.durable(node_id, records)
 
-        disk = Disk(self.plan.disk, self.rng, self.after, durable)
+        disk = Disk(self.plan.disk, self.rng, lambda: self.now, self.after, durable)
         return Process(self, index, plan=node, signer=signer, timepiece=timepiece, disk=disk)
 
     # -- time ------------------------------------------------------------------------------------------------
