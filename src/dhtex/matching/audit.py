@@ -5,9 +5,10 @@ Source: `design: matching, Invariants`.
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from dhtex.errors import invariant
-from dhtex.matching.engine import MatchingEngine
-from dhtex.matching.market import Phase
+from dhtex.matching.market import MAX_INTEGER, NODE_ID_SIZE, Phase
 from dhtex.matching.orders import (
     HIDDEN,
     KEY,
@@ -21,8 +22,12 @@ from dhtex.matching.orders import (
     N,
     Node,
     open_quantity,
+    price_of,
 )
 from dhtex.matching.state import State
+
+if TYPE_CHECKING:
+    from dhtex.matching.engine import MatchingEngine
 
 
 def audit(engine: MatchingEngine) -> None:
@@ -31,7 +36,15 @@ def audit(engine: MatchingEngine) -> None:
     Raises:
         RuntimeError: one does not hold: a bug in this package.
     """
-    state = engine._state  # the one reader of the engine's inside beside itself
+    audit_state(engine._state)
+
+
+def audit_state(state: State) -> None:
+    """`audit`, for what an engine has inside.
+
+    Raises:
+        RuntimeError: an invariant does not hold.
+    """
     places = _audit_levels(state) + _audit_beside(state) + _audit_stops(state)
     found = {(node[OWNER].node_id, node[N]) for node in places}
     registered = {(owner.node_id, n) for owner in state.owners.values() for n in owner.orders}
@@ -40,7 +53,11 @@ def audit(engine: MatchingEngine) -> None:
     invariant(state.opened == len(places), "open orders are counted")
     for node in places:
         invariant(0 < open_quantity(node) <= node[TOTAL], "what is left is at least one lot, and at most all")
-        invariant(node[PRIORITY] <= state.position, "nothing is younger than the last command")
+        invariant(node[TOTAL] <= state.spec.limits.quantity, "no order is larger than the market allows")
+        invariant(0 < node[PRIORITY] <= state.position, "nothing is younger than the last command")
+        price = price_of(node[KEY])
+        asleep = node[TERMS] is not None and node[TERMS].asleep
+        invariant(asleep if price is None else 0 < price <= state.spec.limits.price, "what rests has a price")
     _audit_owners(state)
     _audit_phase(state)
 
@@ -97,10 +114,11 @@ def _audit_owners(state: State) -> None:
     invariant(state.opened <= limits.orders, "open orders stay within the limit")
     dated = 0
     for node_id, owner in state.owners.items():
+        invariant(len(node_id) == NODE_ID_SIZE and 0 <= owner.last_n <= MAX_INTEGER, "owners have proper ids")
         invariant(owner.node_id == node_id, "an owner is found under its id")
         invariant(list(owner.orders) == sorted(owner.orders), "an owner's orders are in the order of numbers")
         invariant(
-            all(n <= owner.last_n for n in owner.orders), "no order is newer than its owner's last number"
+            all(0 < n <= owner.last_n for n in owner.orders), "no order is newer than its owner's last number"
         )
         accounts: dict[str, int] = {}
         tags = {}

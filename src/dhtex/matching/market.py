@@ -243,7 +243,7 @@ def _step(name: str, number: Number) -> Decimal:
     except OrderError as error:
         raise MarketError(str(error)) from error
     if value <= 0:
-        raise MarketError(f"{name} {value} is not positive")
+        raise MarketError(f"{name} {value:f} is not positive")
     text = format(value, "f")
     return Decimal(text.rstrip("0").rstrip(".") if "." in text else text)
 
@@ -252,16 +252,14 @@ def _steps(name: str, number: Number, step_name: str, step: Decimal, highest: in
     """How many whole *step*s make *number*; whole-number arithmetic, so no decimal context has a say."""
     value = _decimal(name, number)
     if value <= 0:
-        raise OrderError(f"{name} {value} is not positive")
+        raise OrderError(f"{name} {value:f} is not positive")
     top, bottom = value.as_integer_ratio()
     step_top, step_bottom = step.as_integer_ratio()
     count, rest = divmod(top * step_bottom, bottom * step_top)
     if rest:
-        raise OrderError(f"{name} {value} is not a multiple of the {step_name} {step}")
+        raise OrderError(f"{name} {value:f} is not a multiple of the {step_name} {step:f}")
     if count > highest:
-        raise OrderError(
-            f"{name} {value} is above the market's highest, {format(_times(highest, step), 'f')}"
-        )
+        raise OrderError(f"{name} {value} is above the market's highest, {_times(highest, step):f}")
     return count
 
 

@@ -30,6 +30,7 @@ from dhtex.matching.commands import (
     SetPhase,
     Side,
     TimeInForce,
+    are_rows,
     command_of,
     decode_rows,
     row_of,
@@ -137,7 +138,7 @@ class ReferenceEngine:
         skip: int,
     ) -> Batch:
         self.out = []
-        if rows is not None and len(rows) != count:
+        if not are_rows(rows) or len(rows) != count:
             rows = None
         for at in range(skip, count):
             self.position = position + at - skip

@@ -20,7 +20,8 @@ from typing import Any, Final
 import msgpack
 
 from dhtex.errors import MalformedMessage
-from dhtex.matching.commands import Side
+from dhtex.matching.audit import audit_state
+from dhtex.matching.commands import Kind, SelfTrade, Side, TimeInForce
 from dhtex.matching.market import MarketSpec, Phase
 from dhtex.matching.orders import (
     KEY,
@@ -102,6 +103,7 @@ def restore(spec: MarketSpec, data: bytes) -> State:
     """
     try:
         state = _read(spec, msgpack.unpackb(data, use_list=False))
+        audit_state(state)
         same = snapshot(state) == data
     except MalformedMessage:
         raise
@@ -121,12 +123,12 @@ def _read(spec: MarketSpec, document: Any) -> State:
     state = State(spec)
     state.position, state.timestamp, state.resume_at = position, timestamp, resume_at
     state.phase, state.last, state.reference = Phase(phase), last, reference
+    state.timestamp = timestamp
     records = [Owner(node_id, last_n) for node_id, last_n in owners]
     state.owners = {owner.node_id: owner for owner in records}
     nodes = []
-    for owner_at, n, place, key, shown, total, priority, time, mode, terms_row in orders:
-        terms = None if terms_row is None else _terms(terms_row)
-        node: Node = [None, None, shown, key, None, records[owner_at], n, priority, time, total, mode, terms]
+    for row in orders:
+        place, node = _node(row, records)
         nodes.append(node)
         if place == DISPLAYED:
             state.book.add(node)
@@ -139,8 +141,23 @@ def _read(spec: MarketSpec, document: Any) -> State:
     return state
 
 
+def _node(row: Sequence[Any], owners: list[Owner]) -> tuple[int, Node]:
+    owner_at, n, place, key, shown, total, priority, time, mode, terms_row = row
+    numbers = (owner_at, n, place, key, shown, total, priority, time, mode)
+    if not set(map(type, numbers)) == {int} or not (0 <= place <= ASLEEP and owner_at >= 0 and shown > 0):
+        raise MalformedMessage("snapshot", "an order has a field that is none")
+    terms = None if terms_row is None else _terms(terms_row)
+    return place, [
+        None, None, shown, key, None, owners[owner_at], n, priority, time, total, int(SelfTrade(mode)), terms,
+    ]  # fmt: skip
+
+
 def _terms(row: Sequence[Any]) -> Terms:
     kind, force, expiry, all_or_none, display, hidden, account, tag, trigger, trail, placed = row
+    numbers = {type(value) for value in (expiry, display, hidden, trigger, trail, placed)}
+    if not numbers <= {int, type(None)} or {type(account), type(tag)} != {str} or hidden < 0:
+        raise MalformedMessage("snapshot", "an order has terms that are none")
     return Terms(
-        kind, force, expiry, bool(all_or_none), display, hidden, account, tag, trigger, trail, placed
-    )
+        int(Kind(kind)), int(TimeInForce(force)), expiry, bool(all_or_none), display, hidden,
+        account, tag, trigger, trail, placed,
+    )  # fmt: skip

@@ -1,0 +1,174 @@
+"""Commands to bytes and back; whatever the bytes, one error."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgpack
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from dhtex.errors import MalformedMessage, OrderError
+from dhtex.matching import (
+    Amend,
+    Cancel,
+    CancelAll,
+    Command,
+    MarketSpec,
+    MatchingEngine,
+    OrderId,
+    Phase,
+    Place,
+    Rejected,
+    RejectReason,
+    SelfTrade,
+    SetPhase,
+    Side,
+    TimeInForce,
+    decode_commands,
+    encode_commands,
+)
+from matching import strategies
+from matching.support import ALICE
+
+ID = OrderId(ALICE, 7)
+
+TABLE: list[tuple[Command, list[Any]]] = [
+    (Place(Side.BUY, 10, 50), [0, 10, 50]),
+    (Place(Side.SELL, 10, 50), [1, 10, 50]),
+    (Place(Side.BUY, 10, 50, self_trade=SelfTrade.OFF), [0, 10, 50, 4]),
+    (Place(Side.BUY, 10, 50, time_in_force=TimeInForce.IOC), [0, 10, 50, 0, 1]),
+    (Place(Side.BUY, 10, 50, post_only=True), [0, 10, 50, 0, 0, 0, 1]),
+    (Place(Side.BUY, 10, 50, tag="t"), [0, 10, 50, 0, 0, 0, 0, None, None, None, None, "", "t"]),
+    (Amend(ID, 5), [2, ALICE, 7, 5]),
+    (Amend(ID, price=5), [2, ALICE, 7, None, 5]),
+    (Cancel(ID), [3, ALICE, 7]),
+    (Cancel(ID, "fund"), [3, ALICE, 7, "fund"]),
+    (Cancel(tag="t"), [4, "t"]),
+    (CancelAll(), [5]),
+    (CancelAll(Side.SELL, "fund"), [5, 1, "fund"]),
+    (SetPhase(Phase.AUCTION), [6, 1]),
+]
+
+
+@pytest.mark.parametrize(("command", "row"), TABLE, ids=str)
+def test_the_wire(command: Command, row: list[Any]) -> None:
+    assert msgpack.unpackb(encode_commands([command])) == [row]
+    assert decode_commands(msgpack.packb([row])) == [command]
+
+
+@given(st.lists(st.one_of(strategies.placements(), strategies.changes(9), strategies.phases())))
+def test_there_and_back(commands: list[Command]) -> None:
+    assert decode_commands(encode_commands(commands)) == commands
+
+
+BAD_ROWS: list[tuple[Any, str]] = [
+    ([], "arity"),
+    (["0", 1, 1], "operation"),
+    ([7], "operation"),
+    ([-1, 5, 5], "operation"),
+    ([0], "arity"),
+    ([0, 5], "arity"),
+    ([0, 5, 5, 0, 0, 0, 0, None, None, None, None, "", "", 0], "arity"),
+    ([6], "arity"),
+    ([0, 5, "5"], "type"),
+    ([0, 5, 5, None], "type"),
+    ([0, 5, 5, 0, 0, 0, 0, None, None, None, None, b""], "type"),
+    ([0, 5, 5, 5], "range"),
+    ([0, 5, 5, 0, 4], "range"),
+    ([0, 5, 5, 0, 0, 5], "range"),
+    ([0, 5, 5, 0, 0, 0, 4], "range"),
+    ([2, b"short", 1, 5], "range"),
+    ([3, ALICE, 0], "range"),
+    ([3, ALICE, 2**63], "range"),
+    ([3, "a" * 20, 1], "type"),
+    ([4, ""], "range"),
+    ([5, 2], "range"),
+    ([6, 3], "range"),
+]
+
+
+@pytest.mark.parametrize(("row", "reason"), BAD_ROWS, ids=str)
+def test_a_row_that_is_no_command(row: Any, reason: str) -> None:
+    batch = msgpack.packb([row])
+    with pytest.raises(MalformedMessage) as caught:
+        decode_commands(batch)
+    assert caught.value.reason == reason
+    outcome = MatchingEngine(MarketSpec("X", 1, 1)).apply_batch(
+        batch, owner=ALICE, first_n=1, count=1, timestamp=1, position=1
+    )
+    assert [event.reason for event in outcome if isinstance(event, Rejected)] == [RejectReason.MALFORMED]
+
+
+BAD_BATCHES = {
+    "nothing": b"",
+    "not an array": msgpack.packb(5),
+    "cut short": encode_commands([Place(Side.BUY, 10, 50)])[:-1],
+    "bytes to spare": encode_commands([Place(Side.BUY, 10, 50)]) + b"\0",
+    "a number instead of a row": msgpack.packb([5]),
+    "a text instead of a row": msgpack.packb(["abc"]),
+    "a float": msgpack.packb([[0, 5.0, 5]]),
+    "a truth": msgpack.packb([[0, True, 5]]),
+    "an array in a row": msgpack.packb([[0, 5, [5]]]),
+    "a timestamp": msgpack.packb([[0, 5, msgpack.Timestamp(5)]]),
+    "an extension": msgpack.packb([msgpack.ExtType(5, b"")]),
+    "a reserved byte": b"\x91\xc1",
+    "deep": b"\x91" * 5000 + b"\x00",
+    "deep, but not for every decoder": b"\x91" * 600 + b"\x00",
+    "not UTF-8": bytes.fromhex("919204a1ff"),
+    "a map": msgpack.packb([{}]),
+    "a map with a list for a key": bytes.fromhex("91819000"),
+}
+
+
+@pytest.mark.parametrize("batch", BAD_BATCHES.values(), ids=BAD_BATCHES)
+def test_a_batch_that_is_none_is_rejected_whole(batch: bytes) -> None:
+    with pytest.raises(MalformedMessage) as caught:
+        decode_commands(batch)
+    assert caught.value.reason == "msgpack"
+    engine = MatchingEngine(MarketSpec("X", 1, 1))
+    outcome = engine.apply_batch(batch, owner=ALICE, first_n=1, count=3, timestamp=1, position=1)
+    assert len(outcome) == 3
+    rejected = [(e.position, e.order.n, e.reason) for e in outcome if isinstance(e, Rejected)]
+    assert rejected == [(n, n, RejectReason.MALFORMED) for n in (1, 2, 3)]
+    assert engine.position == 3
+
+
+def test_a_longer_form_of_a_number_is_the_same_number() -> None:
+    assert decode_commands(bytes.fromhex("919300cd000a32")) == [Place(Side.BUY, 10, 50)]
+
+
+def test_a_batch_of_another_length_is_rejected_whole() -> None:
+    engine = MatchingEngine(MarketSpec("X", 1, 1))
+    batch = encode_commands([Place(Side.BUY, 10, 50)] * 3)
+    outcome = engine.apply_batch(batch, owner=ALICE, first_n=1, count=2, timestamp=1, position=1)
+    assert [event.reason for event in outcome if isinstance(event, Rejected)] == [RejectReason.MALFORMED] * 2
+    assert engine.depth().bids == ()
+
+
+@given(st.binary(max_size=60), st.integers(0, 5))
+def test_any_bytes_give_events_and_never_raise(batch: bytes, count: int) -> None:
+    engine = MatchingEngine(MarketSpec("X", 1, 1))
+    outcome = engine.apply_batch(batch, owner=ALICE, first_n=1, count=count, timestamp=1, position=1)
+    assert len({event.position for event in outcome}) == count
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        Place(Side.BUY, 2**64, 50),
+        Place(Side.BUY, 1.5, 50),  # type: ignore[arg-type]
+        Place(Side.BUY, 1, 50, account="\ud800"),
+        Cancel(OrderId(b"short", 1)),
+        "buy",
+    ],
+    ids=repr,
+)
+def test_what_cannot_travel_gets_a_sentence(command: Any) -> None:
+    with pytest.raises(OrderError):
+        encode_commands([command])
+
+
+def test_an_id_as_people_see_it() -> None:
+    assert str(OrderId(bytes.fromhex("c0ffee12") + bytes(16), 42)) == "c0ffee12:42"
