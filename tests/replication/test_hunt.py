@@ -43,8 +43,8 @@ def _save_without_freezing(acceptor: Acceptor) -> None:
 
 def _progress_without_freezing(replica: Replica, original: Any = Replica._progress) -> None:
     original(replica)
-    replica._acceptor.retry_offer()
-    replica._proposer.retry()
+    replica._succession.acceptor.retry_offer()
+    replica._succession.proposer.retry()
 
 
 def _cover_without_writing(core: Core, timestamp: int) -> None:

@@ -127,8 +127,7 @@ class Core:
         self._role = Role.FOUNDING
         self._refused_at: dict[bytes, int] = {}
 
-    # -- phase and view
-    # -----------------------------------------------------------------------------------------
+    # -- phase and view --------------------------------------------------------------------------------------
 
     def enter(self, phase: Phase) -> None:
         """Change phase; the role people see follows."""
@@ -193,8 +192,7 @@ class Core:
         """This peer, as others should list it."""
         return Member(self.signer.public_key, self.address, self.incarnation)
 
-    # -- time
-    # ---------------------------------------------------------------------------------------------------
+    # -- time ------------------------------------------------------------------------------------------------
 
     def observe(self, timestamp: int) -> None:
         """Never fall behind *timestamp*."""
@@ -250,8 +248,7 @@ class Core:
         reason = Reason.CLOCK_AHEAD if drift > 0 else Reason.CLOCK_BEHIND
         self.send(to, Refused(self.lineage, reason, drift))
 
-    # -- ways out
-    # -----------------------------------------------------------------------------------------------
+    # -- ways out --------------------------------------------------------------------------------------------
 
     def append(self, place: int, entry: Entry) -> None:
         """*entry* is the next of the member at *place*: into the log, and to the journal."""

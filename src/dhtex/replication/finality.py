@@ -58,8 +58,7 @@ class ViewLog:
         self.reports = [MemberReport(size, view.floor, now) for _ in range(size)]
         self.reports[me].have = [log.durable for log in self.logs]
 
-    # -- what is learnt
-    # -----------------------------------------------------------------------------------------
+    # -- what is learnt --------------------------------------------------------------------------------------
 
     def append(self, origin: int, entry: Entry) -> None:
         """The next entry of *origin*. That it was sent says that its origin holds it and promises its
@@ -106,8 +105,7 @@ class ViewLog:
         elif timestamp > report.waiting_promise:
             report.waiting_promise, report.waiting_seq = timestamp, seq
 
-    # -- what follows
-    # -------------------------------------------------------------------------------------------
+    # -- what follows ----------------------------------------------------------------------------------------
 
     def stable(self, own_promise: int) -> int:
         """No entry with a timestamp up to here can appear any more."""
@@ -175,8 +173,7 @@ class ViewLog:
             final.append(self.logs[place].finalize_next())
         return final, void
 
-    # -- upkeep
-    # -------------------------------------------------------------------------------------------------
+    # -- upkeep ----------------------------------------------------------------------------------------------
 
     def unfinal(self) -> bool:
         """True when an entry held or known of is not final."""

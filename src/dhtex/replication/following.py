@@ -162,8 +162,7 @@ class Following:
             again = min(again, now + config.resend_interval)
         self.deadline = max(min(again, self._join_at), now + 1)
 
-    # -- answers
-    # ------------------------------------------------------------------------------------------------
+    # -- answers ---------------------------------------------------------------------------------------------
 
     def awaits(self, sender: Destination, answer: History) -> bool:
         """True when *answer* is what was asked for; anything else is old, or from a stranger."""
@@ -260,8 +259,7 @@ class Following:
             and self._core.phase in {Phase.FOLLOWING, Phase.INSTALLING}
         )
 
-    # -- joining
-    # ------------------------------------------------------------------------------------------------
+    # -- joining ---------------------------------------------------------------------------------------------
 
     def _maybe_join(self) -> None:
         """Near the head: ask to be a member, so that nobody waits for a download (`design: Joining`)."""

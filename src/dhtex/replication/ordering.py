@@ -51,8 +51,7 @@ class Ordering:
         self._view_changed = view_changed
         self._condemn = condemn
 
-    # -- own entries
-    # --------------------------------------------------------------------------------------------
+    # -- own entries -----------------------------------------------------------------------------------------
 
     def issue(self) -> None:
         """Make one entry of what has gathered, unless one is being made durable or enough are on their way.
@@ -109,8 +108,7 @@ class Ordering:
         if items:
             core.outbox.once_durable(durable)
 
-    # -- others' entries and statuses
-    # ---------------------------------------------------------------------------
+    # -- others' entries and statuses ------------------------------------------------------------------------
 
     def entries(self, sender: bytes, to: Destination, message: Entries) -> int | None:
         """Entries from a member. Gives the number of another view met on the way, or None."""
@@ -205,8 +203,7 @@ class Ordering:
             )
             core.enter(Phase.STOPPED)
 
-    # -- finality
-    # -----------------------------------------------------------------------------------------------
+    # -- finality --------------------------------------------------------------------------------------------
 
     def advance(self) -> None:
         """Apply what has become final."""
@@ -256,8 +253,7 @@ class Ordering:
                 return True
         return False
 
-    # -- views
-    # --------------------------------------------------------------------------------------------------
+    # -- views -----------------------------------------------------------------------------------------------
 
     def install(self, view: View) -> None:
         """*view* begins; every entry of the one before, up to its cut, is here (`design: View change, 5`)."""
@@ -368,8 +364,7 @@ class Ordering:
         core.outbox.emit(ledger.apply(entry))
         return True
 
-    # -- time
-    # ---------------------------------------------------------------------------------------------------
+    # -- time ------------------------------------------------------------------------------------------------
 
     @property
     def save_at(self) -> int:

@@ -6,72 +6,36 @@ it belongs here, gives it to the part that knows, and afterwards lets everything
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from typing import Any, Final, NamedTuple
+from collections.abc import Sequence
 
 from dhtex.errors import Busy, JournalFull, NotRunning, UsageError
-from dhtex.identity import PublicKey, Signer, short_id
+from dhtex.identity import PublicKey, Signer
 from dhtex.replication.config import ReplicaConfig
 from dhtex.replication.core import NEVER, Core, Phase, Wish
-from dhtex.replication.effects import ClockRefused, Destination, Effect, GroupConflict, JoinRefused, Role
+from dhtex.replication.effects import Destination, Effect, Role
 from dhtex.replication.fetching import Fetching
 from dhtex.replication.following import Following
+from dhtex.replication.inbox import Inbox
 from dhtex.replication.ledger import Ledger
 from dhtex.replication.machine import RandomSource, StateMachine
-from dhtex.replication.membership import Acceptor, Proposer, Stage
 from dhtex.replication.messages import (
-    Accept,
-    AskHistory,
-    AskSnapshot,
-    AskViews,
-    BallotAccepted,
-    Entries,
-    Fetch,
-    History,
-    Join,
     Message,
-    Prepare,
-    Promise,
-    Reason,
-    Refused,
-    Reject,
-    SnapshotOffer,
-    SnapshotPiece,
-    Status,
-    Views,
 )
 from dhtex.replication.ordering import Ordering
 from dhtex.replication.records import DurableState, Incarnation
 from dhtex.replication.recovery import recover
 from dhtex.replication.serving import Serving
 from dhtex.replication.submission import Submissions
+from dhtex.replication.succession import Succession
 from dhtex.replication.values import (
     ID_SIZE,
     NO_LINEAGE,
-    VIEW_AHEAD_MAX,
     HistoryItem,
     Now,
     View,
     make_view,
-    node_id_of_key,
 )
 from dhtex.replication.watching import Watching
-
-CONFLICTS_KEPT: Final = 16
-"""Other foundings under one group id that are told apart; more are ignored."""
-
-_REFUSALS: Final = {
-    Reason.GROUP_FULL: "the group has as many members as it allows; observe instead",
-    Reason.CONDEMNED: "this identity signed two different entries for one place in its log",
-}
-
-
-class Source(NamedTuple):
-    """Where a message came from. *place*: in the installed view; None for strangers."""
-
-    node_id: bytes
-    to: Destination
-    place: int | None
 
 
 class Replica:
@@ -107,15 +71,6 @@ class Replica:
         self._fetching = Fetching(core)
         self._serving = Serving(core)
         self._watching = Watching(core)
-        self._acceptor = Acceptor(core, self._fetching)
-        self._proposer = Proposer(
-            core,
-            self._acceptor,
-            self._fetching,
-            self._watching.compose,
-            self._watching.unsuspected,
-            self._decide,
-        )
         self._ordering = Ordering(
             core,
             self._ledger,
@@ -126,39 +81,27 @@ class Replica:
             condemn=self._watching.condemned.add,
         )
         self._following = Following(core, self._ordering.take_items, self._ordering.take_snapshot)
-        self._decided: dict[int, View] = {}
-        self._propose_at = NEVER
+        self._succession = Succession(
+            core, self._watching, self._fetching, self._following, self._ordering.install
+        )
+        self._inbox = Inbox(
+            core,
+            self._ordering,
+            self._fetching,
+            self._serving,
+            self._following,
+            self._watching,
+            self._succession,
+        )
         self._heartbeat_at = NEVER
-        self._asked_views_at = -NEVER
-        self._conflicts: set[bytes] = set()
         self._told_key = self._ledger.key
-        self._handlers: dict[type[Any], Callable[[Source, Any], None]] = {
-            Entries: self._on_entries,
-            Status: self._on_status,
-            Fetch: self._on_fetch,
-            Prepare: self._on_prepare,
-            Promise: self._on_promise,
-            Reject: self._on_reject,
-            Accept: self._on_accept,
-            BallotAccepted: self._on_accepted,
-            AskViews: lambda source, message: self._serving.send_views(
-                source.node_id, source.to, message.view
-            ),
-            Views: self._on_views,
-            AskHistory: lambda source, message: self._serving.ask_history(source.node_id, source.to, message),
-            History: self._on_history,
-            SnapshotOffer: lambda source, message: self._following.offer(source.to, message),
-            AskSnapshot: lambda source, message: self._serving.ask_snapshot(source.to, message),
-            SnapshotPiece: lambda source, message: self._following.piece(source.to, message),
-            Join: self._on_join,
-            Refused: self._on_refused,
-        }
         if recovered is not None:
-            recover(recovered, core, self._ledger, self._submissions, self._acceptor, self._serving)
+            recover(
+                recovered, core, self._ledger, self._submissions, self._succession.acceptor, self._serving
+            )
             self._view_changed()
 
-    # -- what it is
-    # ---------------------------------------------------------------------------------------------
+    # -- what it is ------------------------------------------------------------------------------------------
 
     @property
     def node_id(self) -> bytes:
@@ -210,8 +153,7 @@ class Replica:
         """Own commands submitted and not final."""
         return max(self._submissions.next_n - 1 - self.last_n(self._core.node_id), 0)
 
-    # -- inputs
-    # -------------------------------------------------------------------------------------------------
+    # -- inputs ----------------------------------------------------------------------------------------------
 
     def submit(self, commands: bytes, count: int, now: Now) -> int:
         """Accept own commands: a msgpack array of *count* elements. Gives the n of the first one.
@@ -247,13 +189,9 @@ class Replica:
         """
         core = self._core
         core.now = now
-        node_id = node_id_of_key(sender)
-        if node_id == core.node_id:
-            return
-        to = core.heard_from(node_id, sender, address)
-        for message in messages:
-            if message.lineage == core.lineage or self._may_meet(node_id, to, message):
-                self._handlers[type(message)](Source(node_id, to, core.place_of(node_id)), message)
+        if sender != core.signer.public_key:
+            for message in messages:
+                self._inbox.receive(sender, address, message)
         self._progress()
 
     def persisted(self, ticket: int, now: Now) -> None:
@@ -278,11 +216,7 @@ class Replica:
         self._fetching.tick()
         self._following.tick()
         self._serving.tick()
-        if now.monotonic >= self._proposer.deadline:
-            self._proposer.tick()
-        if now.monotonic >= self._propose_at:
-            self._propose_at = NEVER
-            self._propose()
+        self._succession.tick()
         if now.monotonic >= self._heartbeat_at:
             self._heartbeat()
         if now.monotonic >= self._ordering.save_at and not core.full:
@@ -357,8 +291,7 @@ class Replica:
             self._following.start()
         self._progress()
 
-    # -- outputs
-    # ------------------------------------------------------------------------------------------------
+    # -- outputs ---------------------------------------------------------------------------------------------
 
     def take_effects(self) -> list[Effect]:
         """Everything wanted or to be told since the last call, in order; what is to be made durable comes
@@ -384,22 +317,20 @@ class Replica:
             self._fetching.deadline,
             self._following.deadline,
             self._serving.deadline,
-            self._proposer.deadline,
-            self._propose_at,
+            self._succession.proposer.deadline,
+            self._succession.propose_at,
             self._heartbeat_at,
             NEVER if self._core.full else self._ordering.save_at,
         )
 
-    # -- moving on
-    # ----------------------------------------------------------------------------------------------
+    # -- moving on -------------------------------------------------------------------------------------------
 
     def _progress(self) -> None:
         """Let everything move that can. Ends every input."""
         core = self._core
         if core.full:
             return
-        if self._decided and core.is_member:
-            self._close_view()
+        self._succession.progress()
         if core.phase is Phase.ACTIVE:
             self._ordering.advance()
             self._ordering.issue()
@@ -407,28 +338,18 @@ class Replica:
             if view_log is not None and view_log.unfinal():
                 soon = core.now.monotonic + core.config.active_heartbeat_interval
                 self._heartbeat_at = min(self._heartbeat_at, soon)
-            self._plan()
             if core.wish is Wish.LEAVE:
                 self._maybe_leave()
-        elif core.phase is Phase.FROZEN:
-            self._acceptor.retry_offer()
-            self._proposer.retry()
-            self._plan()
         if core.phase is not Phase.ACTIVE and self._ordering.save_at != NEVER:
             self._ordering.save_pending()
 
     def _view_changed(self) -> None:
         """A view begins, or the state was replaced: everything that belongs to a view starts afresh."""
         core = self._core
-        if core.phase is not Phase.FROZEN:
-            self._acceptor.reset()
-        self._proposer.reset()
+        self._succession.reset()
         self._fetching.reset()
         self._watching.reset()
-        self._propose_at = NEVER
         core.leaving = False
-        number = 0 if core.view is None else core.view.number
-        self._decided = {n: view for n, view in self._decided.items() if n > number}
         self._heartbeat_at = core.now.monotonic if core.is_member else NEVER
         if core.phase is Phase.FOLLOWING:
             if core.wish is not Wish.NOTHING:
@@ -444,62 +365,6 @@ class Replica:
             # Others' orders may wait for this member's clock alone. An idle group writes nothing.
             core.cover(core.read_clock())
         self._heartbeat_at = core.now.monotonic + core.config.heartbeat_interval
-
-    def _plan(self) -> None:
-        """When this member should propose a view, if nothing else happens."""
-        core = self._core
-        if core.phase is Phase.ACTIVE:
-            if self._watching.want_since == NEVER:
-                self._propose_at = NEVER
-            elif self._propose_at == NEVER:
-                self._propose_at = core.now.monotonic + self._turn()
-        elif self._proposer.stage is not Stage.RESTING:
-            self._propose_at = NEVER
-        elif self._propose_at == NEVER:
-            self._propose_at = core.now.monotonic + core.config.ballot_timeout // 2 + self._turn()
-
-    def _turn(self) -> int:
-        """The lowest fit member goes first, the others after a randomized while."""
-        config = self._core.config
-        return self._watching.rank() * config.rank_delay + int(self._core.random.random() * config.rank_delay)
-
-    def _propose(self) -> None:
-        core = self._core
-        view_log = core.view_log
-        if core.full or view_log is None:
-            return
-        if core.phase is Phase.FROZEN or (
-            core.phase is Phase.ACTIVE and self._watching.wants_change(view_log)
-        ):
-            self._proposer.propose()
-
-    def _decide(self, view: View) -> None:
-        """The own proposal was decided."""
-        self._decided[view.number] = view
-        self._close_view()
-
-    def _close_view(self) -> None:
-        """A later view is known: get what is missing of this one, then install the next; repeatedly."""
-        core = self._core
-        while core.is_member and core.view is not None and not core.full:
-            view, view_log = core.view, core.view_log
-            following = self._decided.get(view.number + 1)
-            if following is not None and not following.follows(view):
-                del self._decided[view.number + 1]
-                following = None
-            if following is None and not self._decided:
-                return
-            if core.phase is not Phase.INSTALLING:
-                core.enter(Phase.INSTALLING)
-                self._proposer.rest()
-                self._propose_at = NEVER
-                grace = 0 if following is None else 4 * core.config.fetch_interval
-                self._following.start(core.now.monotonic + grace)
-                if following is not None:
-                    self._fetching.close_in(following.cut)
-            if following is None or view_log is None or not view_log.holds(following.cut):
-                return
-            self._ordering.install(following)
 
     def _maybe_leave(self) -> None:
         """Nothing is pending any more: ask to be left out of the next view; the last member just goes."""
@@ -545,159 +410,3 @@ class Replica:
             core.incarnation_durable = True
 
         core.outbox.once_durable(durable)
-
-    # -- messages
-    # -----------------------------------------------------------------------------------------------
-
-    def _may_meet(self, node_id: bytes, to: Destination, message: Message) -> bool:
-        """A message of another lineage: fine between a newcomer and a group, a conflict between two groups."""
-        core = self._core
-        if core.lineage == NO_LINEAGE:
-            return isinstance(message, History | SnapshotOffer) and self._following.trusts(to)
-        if message.lineage == NO_LINEAGE:
-            return isinstance(message, AskHistory)
-        if message.lineage not in self._conflicts and len(self._conflicts) < CONFLICTS_KEPT:
-            self._conflicts.add(message.lineage)
-            core.outbox.emit(GroupConflict(node_id, message.lineage))
-        return False
-
-    def _in_view(self, source: Source, number: int) -> bool:
-        """True when a message of view *number*, from a member, is one of the installed view.
-
-        Whoever is behind is brought forward, be it the sender or this peer.
-        """
-        core = self._core
-        if core.view is None:
-            return False
-        if number == core.view.number:
-            return source.place is not None and core.is_member
-        if number < core.view.number:
-            self._serving.send_views(source.node_id, source.to, number)
-        elif self._is_trusted(source):
-            self._ask_views(source.to)
-        return False
-
-    def _is_trusted(self, source: Source) -> bool:
-        """Views are believed from members of the installed view, and from whom the user told us to follow."""
-        return self._is_known(source.node_id) or self._following.trusts(source.to)
-
-    def _ask_views(self, to: Destination) -> None:
-        core = self._core
-        now = core.now.monotonic
-        if core.view is not None and now - self._asked_views_at >= core.config.resend_interval:
-            self._asked_views_at = now
-            core.send(to, AskViews(core.lineage, core.view.number))
-
-    def _on_entries(self, source: Source, message: Entries) -> None:
-        if source.place is not None and self._core.is_member:
-            other_view = self._ordering.entries(source.node_id, source.to, message)
-            if other_view is not None:
-                self._in_view(source, other_view)
-
-    def _on_status(self, source: Source, message: Status) -> None:
-        if self._in_view(source, message.view) and source.place is not None:
-            self._ordering.status(source.place, source.node_id, source.to, message)
-
-    def _on_fetch(self, source: Source, message: Fetch) -> None:
-        self._fetching.serve(source.node_id, source.to, message)
-        self._in_view(source, message.view)
-
-    def _on_prepare(self, source: Source, message: Prepare) -> None:
-        if self._may_vote(source, message.view, message.ballot.proposer):
-            self._proposer.round_seen = max(self._proposer.round_seen, message.ballot.round)
-            self._acceptor.prepare(message.ballot, source.to)
-            self._propose_at = NEVER
-
-    def _on_accept(self, source: Source, message: Accept) -> None:
-        core = self._core
-        if not self._may_vote(source, message.view, message.ballot.proposer) or core.view is None:
-            return
-        # A floor far ahead of every clock here would drag the whole group; only a bad clock proposes it.
-        latest = max(core.now.wall, core.clock.last) + core.config.max_drift
-        if message.value.follows(core.view) and message.value.floor <= latest:
-            self._acceptor.accept(message.ballot, message.value, source.to)
-            self._propose_at = NEVER
-
-    def _may_vote(self, source: Source, number: int, proposer: bytes) -> bool:
-        phases = {Phase.ACTIVE, Phase.FROZEN}
-        core = self._core
-        return (
-            self._in_view(source, number)
-            and core.phase in phases
-            and proposer == source.node_id
-            and not core.full
-        )
-
-    def _on_promise(self, source: Source, message: Promise) -> None:
-        core = self._core
-        if not self._in_view(source, message.view) or source.place is None:
-            return
-        drift = message.clock - max(core.now.wall, core.clock.last)
-        if drift > core.config.max_drift:
-            core.refuse_clock(source.node_id, source.to, drift)
-        elif message.value is None or (core.view is not None and message.value.follows(core.view)):
-            self._proposer.promise(source.place, message)
-
-    def _on_reject(self, source: Source, message: Reject) -> None:
-        if self._in_view(source, message.view):
-            self._proposer.rejected(message.ballot)
-
-    def _on_accepted(self, source: Source, message: BallotAccepted) -> None:
-        if self._in_view(source, message.view) and source.place is not None:
-            self._proposer.accepted(source.place, message.ballot)
-
-    def _on_views(self, source: Source, message: Views) -> None:
-        core = self._core
-        if core.view is None or not self._is_trusted(source):
-            return
-        number = core.view.number
-        if core.phase is Phase.FOLLOWING:
-            if any(view.number > number for view in message.views):
-                self._following.nudge()
-            return
-        if core.is_member:
-            for view in message.views:
-                if number < view.number <= number + VIEW_AHEAD_MAX or len(message.views) == 1:
-                    self._learn(view, number)
-            self._close_view()
-
-    def _learn(self, view: View, number: int) -> None:
-        if view.number > number and len(self._decided) < VIEW_AHEAD_MAX:
-            self._decided.setdefault(view.number, view)
-
-    def _on_history(self, source: Source, message: History) -> None:
-        if not self._core.full and self._following.awaits(source.to, message):
-            self._ordering.compare(source.node_id, message.head, message.digest)
-            self._following.history(source.to, message)
-
-    def _on_join(self, source: Source, message: Join) -> None:
-        core, member = self._core, message.member
-        view = core.view
-        if view is None or not core.is_member or member.public_key != source.to.public_key:
-            return
-        drift = message.wall - core.now.wall
-        if abs(drift) > core.config.max_drift:
-            core.refuse_clock(source.node_id, source.to, drift)
-        elif self._ledger.position - message.position > 4 * core.config.join_within:
-            # It took a peer that is behind for the head; as a member it would hold up everyone.
-            self._serving.send_views(source.node_id, source.to, view.number - 1)
-        elif source.node_id in self._watching.condemned:
-            core.send(source.to, Refused(core.lineage, Reason.CONDEMNED, 0))
-        elif source.node_id not in view.index and len(view.members) >= core.config.members_max:
-            core.send(source.to, Refused(core.lineage, Reason.GROUP_FULL, 0))
-        elif not view.has(source.node_id, member.incarnation) and self._watching.note_joiner(member):
-            self._watching.deadline = core.now.monotonic
-
-    def _on_refused(self, source: Source, message: Refused) -> None:
-        outbox = self._core.outbox
-        if not self._is_trusted(source):
-            return
-        if message.reason in {Reason.CLOCK_AHEAD, Reason.CLOCK_BEHIND}:
-            outbox.emit(ClockRefused(source.node_id, message.amount, ours=True))
-        elif message.reason in _REFUSALS:
-            why = _REFUSALS[Reason(message.reason)]
-            outbox.emit(JoinRefused(source.node_id, f"{short_id(source.node_id)} refuses: {why}"))
-
-    def _is_known(self, node_id: bytes) -> bool:
-        view = self._core.view
-        return view is not None and node_id in view.index

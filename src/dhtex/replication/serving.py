@@ -55,8 +55,7 @@ class Serving:
         self._checksum: tuple[int, bytes] = (-1, b"")
         self.deadline = NEVER
 
-    # -- history
-    # ------------------------------------------------------------------------------------------------
+    # -- history ---------------------------------------------------------------------------------------------
 
     def ask_history(self, node_id: bytes, to: Destination, request: AskHistory) -> None:
         """Answer now, or when there is something."""
@@ -126,8 +125,7 @@ class Serving:
                     self._reply(poll, ())
         self.deadline = min((poll.until for poll in self._polls.values()), default=NEVER)
 
-    # -- snapshots
-    # ----------------------------------------------------------------------------------------------
+    # -- snapshots -------------------------------------------------------------------------------------------
 
     def keep_snapshot(self, snapshot: Snapshot) -> None:
         """Offer *snapshot* from now on; the one before stays for those in the middle of it."""
@@ -153,8 +151,7 @@ class Serving:
             piece = data[request.offset : request.offset + self._core.config.piece_bytes]
             self._core.send(to, SnapshotPiece(self._core.lineage, request.position, request.offset, piece))
 
-    # -- views
-    # --------------------------------------------------------------------------------------------------
+    # -- views -----------------------------------------------------------------------------------------------
 
     def send_views(self, node_id: bytes, to: Destination, number: int) -> None:
         """The view records after *number*, or only the newest when those are gone; not too often."""

@@ -171,8 +171,7 @@ class Watching:
         """False while fewer than a majority are heard."""
         return self._quorum
 
-    # -- what the next view should be
-    # ---------------------------------------------------------------------------
+    # -- what the next view should be ------------------------------------------------------------------------
 
     def wants_change(self, view_log: ViewLog) -> bool:
         """True when this member would leave somebody out, or let somebody in. Not without a quorum: it
