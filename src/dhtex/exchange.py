@@ -1,7 +1,7 @@
 """What a peer replicates: the market's matching engine and its lock table, as one state machine.
 
 Orders are the rule and go to the engine a batch at a time, undecoded. Lock requests travel in the same batches as
-`bin` elements with a mark of their own; only a batch in which that mark occurs is taken apart.
+rows with a mark of their own; only a batch in which that mark occurs is taken apart.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ import msgpack
 from dhtex.errors import MalformedMessage
 from dhtex.locks import LockEvent, LockRequest, LockTable
 from dhtex.matching import Batch, MarketSpec, MatchingEngine
-from dhtex.matching.commands import decode_rows
+from dhtex.matching.commands import Row, decode_rows
 from dhtex.replication import CommandBatch
 
 _LOCK_MARK: Final = b"\x00dhtex lock\x00"
@@ -26,7 +26,7 @@ _LOCK_MARK: Final = b"\x00dhtex lock\x00"
 
 def encode_lock(request: LockRequest) -> bytes:
     """A batch of one lock request, as `Replica.submit` takes it."""
-    packed: bytes = msgpack.packb([_LOCK_MARK + request.encode()])
+    packed: bytes = msgpack.packb([(_LOCK_MARK, *request.to_row())])
     return packed
 
 
@@ -172,19 +172,19 @@ def _runs(batch: CommandBatch, skip: int) -> Iterator[tuple[LockRequest | None, 
     for is_lock, run in groupby(rows[skip:], key=_is_lock):
         if is_lock:
             for row in run:
-                yield _request(bytes(row)), b"", 1
+                yield _request(row), b"", 1
         else:
             orders = list(run)
             yield None, msgpack.packb(orders), len(orders)
 
 
-def _is_lock(row: object) -> bool:
-    return type(row) is bytes and row.startswith(_LOCK_MARK)
+def _is_lock(row: Row) -> bool:
+    return bool(row) and row[0] == _LOCK_MARK
 
 
-def _request(row: bytes) -> LockRequest | None:
+def _request(row: Row) -> LockRequest | None:
     """The request, or None for the engine to reject it as it rejects anything that is no order."""
     try:
-        return LockRequest.decode(row[len(_LOCK_MARK) :])
+        return LockRequest.from_row(row[1:])
     except MalformedMessage:
         return None

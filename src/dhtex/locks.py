@@ -10,6 +10,7 @@ Source: Lamport, *Time, Clocks, and the Ordering of Events in a Distributed Syst
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
@@ -67,31 +68,26 @@ class LockRequest:
     name: str
     lease: int
 
-    def encode(self) -> bytes:
-        """Canonical bytes: a msgpack array `[name, lease]`."""
-        packed: bytes = msgpack.packb([self.name, self.lease])
-        return packed
+    def to_row(self) -> tuple[str, int]:
+        """The fields as they travel: `(name, lease)`."""
+        return (self.name, self.lease)
 
     @classmethod
-    def decode(cls, data: bytes) -> LockRequest:
-        """The request in *data*.
+    def from_row(cls, row: Sequence[object]) -> LockRequest:
+        """The request that travels as *row*.
 
         Raises:
-            MalformedMessage: not `[name, lease]` within the limits.
+            MalformedMessage: not `(name, lease)` within the limits.
         """
-        try:
-            fields = msgpack.unpackb(data, raw=False)
-        except (ValueError, TypeError, msgpack.UnpackException) as error:
-            raise MalformedMessage("msgpack", str(error)) from error
-        match fields:
+        match row:
             case [str(name), int(lease)] if not isinstance(lease, bool):
-                if not 0 < len(name.encode()) <= NAME_BYTES_MAX:
+                if not 0 < len(name.encode("utf-8", "replace")) <= NAME_BYTES_MAX:
                     raise MalformedMessage("range", f"a lock's name has 1 to {NAME_BYTES_MAX} bytes")
                 if not 0 <= lease <= LEASE_US_MAX:
                     raise MalformedMessage("range", f"a lease lasts at most {LEASE_US_MAX} microseconds")
                 return cls(name, lease)
             case _:
-                raise MalformedMessage("type", "a lock request is [name, lease]")
+                raise MalformedMessage("type", "a lock request is (name, lease)")
 
 
 @dataclass(slots=True)

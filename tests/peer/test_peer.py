@@ -1,0 +1,168 @@
+"""The class a program embeds, on real sockets and in one loop."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, closing
+from decimal import Decimal
+from pathlib import Path
+
+import pytest
+
+from dhtex import (
+    Grape,
+    GroupEvent,
+    MarketSpec,
+    Node,
+    NotRunning,
+    OrderError,
+    OrderStatus,
+    Peer,
+    Place,
+    Side,
+    TimeInForce,
+    UsageError,
+)
+
+
+@pytest.fixture
+async def grape() -> AsyncIterator[str]:
+    async with Grape(dht_port=0, http_port=None) as running:
+        yield running.dht_address
+
+
+async def test_a_market_of_one_needs_nobody() -> None:
+    async with Peer("BTC-USD") as peer:
+        order = await peer.buy("1", price="50")
+        result = await order.final()
+        assert (result.position, result.status, str(result.remaining)) == (1, OrderStatus.OPEN, "1")
+        assert (await (await peer.cancel(order)).final()).status is OrderStatus.DONE
+        assert (await (await peer.cancel(order)).final()).reason == "unknown order"
+
+
+async def test_three_peers_of_one_loop_trade_and_agree(grape: str) -> None:
+    async with AsyncExitStack() as stack:
+        peers = [await stack.enter_async_context(Peer("BTC-USD", bootstrap=[grape])) for _ in range(3)]
+        alice, bob, carol = peers
+        trades = stack.enter_context(closing(carol.trades()))
+        changes = stack.enter_context(closing(carol.book_changes()))
+        await (await alice.sell("2", price="50")).final()
+        result = await (await bob.buy("3", price="51", tag="mine")).final()
+        assert (result.filled, result.remaining, result.status) == (Decimal(2), Decimal(1), OrderStatus.OPEN)
+        trade = await anext(trades)
+        assert (trade.price, trade.quantity, trade.aggressor) == (Decimal(50), Decimal(2), Side.BUY)
+        assert trade.taker == result.order
+        for peer in peers:
+            await peer.reached(result.position)
+        assert len({peer.position() for peer in peers}) == 1
+        assert len({peer.book.depth() for peer in peers}) == 1
+        assert carol.book.last_price == 50
+        levels: dict[tuple[Side, Decimal], Decimal] = {}
+        while levels != {(Side.SELL, Decimal(50)): Decimal(0), (Side.BUY, Decimal(51)): Decimal(1)}:
+            change = await anext(changes)
+            levels[change.side, change.price] = change.quantity
+        (own,) = bob.book.orders_of(bob.node_id)
+        assert (own.id, own.remaining, own.quantity) == (result.order, Decimal(1), Decimal(3))
+        assert bob.book.find(str(result.order)) == [result.order]
+        with pytest.raises(OrderError, match="not this peer's order"):
+            await carol.cancel(result.order)
+
+
+async def test_a_run_is_one_entry_and_a_market_order_takes_what_is_there() -> None:
+    async with Peer("BTC-USD") as peer:
+        spec = peer.spec
+        asks = [
+            Place(Side.SELL, spec.quantity(1), spec.price(price), account="maker") for price in (50, 51, 52)
+        ]
+        orders = await peer.send_all(asks)
+        assert [result.position for result in await orders.final()] == [1, 2, 3]
+        swept = await (await peer.buy("2.5", account="taker")).final()
+        assert [trade.price for trade in swept.trades] == [50, 51, 52]
+        killed = await (await peer.buy("9", price="60", time_in_force=TimeInForce.FOK)).final()
+        assert (killed.status, killed.reason) == (OrderStatus.CANCELLED, "killed")
+
+
+async def test_two_markets_share_a_node_and_stay_apart(grape: str) -> None:
+    async with (
+        Node(bootstrap=[grape]) as node,
+        Peer("BTC-USD", node=node) as bitcoin,
+        Peer(MarketSpec("ETH-USD", tick_size="0.1"), node=node) as ether,
+    ):
+        assert bitcoin.node_id == ether.node_id
+        assert bitcoin.address == ether.address
+        await (await bitcoin.sell("1", price="50000")).final()
+        await (await ether.sell("1", price="3000.1")).final()
+        assert [level.price for level in bitcoin.book.depth().asks] == [50000]
+        assert [level.price for level in ether.book.depth().asks] == [Decimal("3000.1")]
+
+
+async def test_a_peer_goes_on_from_its_journal(tmp_path: Path) -> None:
+    async with Peer("BTC-USD", data_dir=tmp_path) as peer:
+        first = await (await peer.sell("1", price="50")).final()
+        before = peer.position()
+    async with Peer("BTC-USD", data_dir=tmp_path) as peer:
+        assert await peer.reached(before.number) == before
+        second = await (await peer.buy("1", price="50")).final()
+        assert second.order.n == first.order.n + 1
+        assert second.trades[0].maker == first.order
+
+
+async def test_locks_exclude_and_pass_on_in_order(grape: str) -> None:
+    async with Peer("BTC-USD", bootstrap=[grape]) as alice, Peer("BTC-USD", bootstrap=[grape]) as bob:
+        log: list[str] = []
+
+        async def work(peer: Peer, name: str) -> None:
+            async with peer.lock("settlement", lease_s=60):
+                log.append(f"{name} in")
+                await (await peer.buy("1", price="1")).final()
+                log.append(f"{name} out")
+
+        await asyncio.gather(work(alice, "a"), work(bob, "b"), work(alice, "c"), work(bob, "d"))
+        assert len(log) == 8
+        for entered, left in zip(log[::2], log[1::2], strict=True):
+            assert entered.split() == [left.split()[0], "in"]
+
+
+async def test_the_group_is_told_of_and_leaving_is_no_suspicion(grape: str) -> None:
+    async with Peer("BTC-USD", bootstrap=[grape]) as alice:
+        events = alice.group_events()
+        async with Peer("BTC-USD", bootstrap=[grape]) as bob:
+            joined = await _next(events, "view")
+            assert bob.node_id in joined.members
+        left = await _next(events, "view")
+        assert left.members == (alice.node_id,)
+        assert alice.view is not None
+        assert alice.view.node_ids == (alice.node_id,)
+        events.close()
+
+
+async def _next(events: AsyncIterator[GroupEvent], kind: str) -> GroupEvent:
+    async for event in events:
+        assert event.kind != "suspected", event.text
+        if event.kind == kind:
+            return event
+    raise AssertionError(f"no {kind}")
+
+
+async def test_what_is_wrong_is_said_before_anything_is_sent() -> None:
+    peer = Peer("BTC-USD")
+    with pytest.raises(NotRunning):
+        peer.position()
+    async with peer:
+        with pytest.raises(OrderError, match="tick"):
+            await peer.buy("1", price="0.001")
+        with pytest.raises(OrderError, match="float"):
+            await peer.buy(0.1, price="1")  # type: ignore[arg-type]
+        assert peer.position().number == 0
+    with pytest.raises(NotRunning):
+        await peer.buy("1", price="1")
+    with pytest.raises(UsageError, match="once"):
+        await peer.__aenter__()
+
+
+async def test_nothing_is_left_after_a_peer(grape: str) -> None:
+    before = asyncio.all_tasks()
+    async with Peer("BTC-USD", bootstrap=[grape]) as peer:
+        await (await peer.buy("1", price="1")).final()
+    assert asyncio.all_tasks() == before
