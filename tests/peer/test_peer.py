@@ -99,11 +99,11 @@ async def test_two_markets_share_a_node_and_stay_apart(grape: str) -> None:
 
 async def test_a_peer_goes_on_from_its_journal(tmp_path: Path) -> None:
     async with Peer("BTC-USD", data_dir=tmp_path) as peer:
-        first = await (await peer.sell("1", price="50")).final()
+        first = await (await peer.sell("1", price="50", account="one")).final()
         before = peer.position()
     async with Peer("BTC-USD", data_dir=tmp_path) as peer:
         assert await peer.reached(before.number) == before
-        second = await (await peer.buy("1", price="50")).final()
+        second = await (await peer.buy("1", price="50", account="other")).final()
         assert second.order.n == first.order.n + 1
         assert second.trades[0].maker == first.order
 
