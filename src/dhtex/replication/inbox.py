@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, Final, NamedTuple
 
 from dhtex.identity import PublicKey, short_id
@@ -96,13 +96,15 @@ class Inbox:
             Refused: self._on_refused,
         }
 
-    def receive(self, sender: PublicKey, address: str, message: Message) -> None:
-        """One message of an authenticated *sender*. Never raises for any content."""
+    def receive(self, sender: PublicKey, address: str, messages: Sequence[Message]) -> None:
+        """Messages of an authenticated *sender*. Never raises for any content."""
         core = self._core
         node_id = node_id_of_key(sender)
         to = core.heard_from(node_id, sender, address)
-        if message.lineage == core.lineage or self._may_meet(node_id, to, message):
-            self._handlers[type(message)](Source(node_id, to, core.place_of(node_id)), message)
+        for message in messages:
+            if message.lineage == core.lineage or self._may_meet(node_id, to, message):
+                # The place anew each time: a message may install a view.
+                self._handlers[type(message)](Source(node_id, to, core.place_of(node_id)), message)
 
     def _may_meet(self, node_id: bytes, to: Destination, message: Message) -> bool:
         """A message of another lineage: fine between a newcomer and a group, a conflict between two groups."""

@@ -190,8 +190,7 @@ class Replica:
         core = self._core
         core.now = now
         if sender != core.signer.public_key:
-            for message in messages:
-                self._inbox.receive(sender, address, message)
+            self._inbox.receive(sender, address, messages)
         self._progress()
 
     def persisted(self, ticket: int, now: Now) -> None:
@@ -394,8 +393,8 @@ class Replica:
         elif core.phase in {Phase.IDLE, Phase.LEFT}:
             core.enter(Phase.FOLLOWING)
         core.tell_role()
-        if core.phase is Phase.FOLLOWING:
-            self._following.start()
+        if core.phase is Phase.FOLLOWING and self._following.deadline == NEVER:
+            self._following.start()  # otherwise it is on its way; a download goes on
         self._progress()
 
     def _founded(self) -> None:
