@@ -36,6 +36,11 @@ test: $(STAMP)  ## every test but the long hunts
 test-fast: $(STAMP)  ## the tests that start no processes, without coverage
 	@$(BIN)/python -m pytest -m 'not slow and not e2e'
 
+test-lowest:  ## the tests on the oldest dependencies allowed (needs uv)
+	@uv venv --quiet --clear --python "$$($(PYTHON) -c 'import sys; print(sys.executable)')" $(VENV)-lowest
+	@uv pip install --quiet --resolution lowest-direct --python $(VENV)-lowest/bin/python --editable . --group test
+	@$(VENV)-lowest/bin/python -m pytest -m 'not slow'
+
 lint: $(STAMP)  ## ruff: rules and formatting
 	@$(BIN)/ruff check . && $(BIN)/ruff format --check .
 
@@ -51,4 +56,4 @@ imports: $(STAMP)  ## who may import whom (import-linter)
 check: lint types imports test  ## everything CI runs
 
 clean:  ## remove what the other commands made
-	@rm -rf $(VENV) .coverage* htmlcov .mypy_cache .ruff_cache .import_linter_cache .pytest_cache .hypothesis dist
+	@rm -rf $(VENV) $(VENV)-lowest .coverage* htmlcov .mypy_cache .ruff_cache .import_linter_cache .pytest_cache .hypothesis dist

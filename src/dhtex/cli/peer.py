@@ -13,7 +13,7 @@ import click
 
 from dhtex.cli.console import converse
 from dhtex.cli.logs import configure, log_options
-from dhtex.cli.options import Addresses, NodeIds
+from dhtex.cli.options import addresses, node_ids
 from dhtex.cli.output import JsonOutput, TextOutput
 from dhtex.cli.pipe import read_lines
 from dhtex.cli.progress import show_catch_up
@@ -30,8 +30,10 @@ _DURABILITY: Final = click.Choice(("fsync", "os"))
 @click.option("--market", default="BTC-USD", help="Symbol of the market.")
 @click.option("--tick", default="0.01", help="Smallest price step; part of what the market is.")
 @click.option("--lot", default="0.00000001", help="Smallest amount step; likewise.")
-@click.option("--bn", type=Addresses(), default="127.0.0.1:20001", help="Grapes, host:port,...; '' for none.")
-@click.option("--contact", type=Addresses(), default="", help="Peers to ask beside those that Grapes name.")
+@click.option(
+    "--bn", callback=addresses, default="127.0.0.1:20001", help="Grapes, host:port,...; '' for none."
+)
+@click.option("--contact", callback=addresses, default="", help="Peers to ask beside those that Grapes name.")
 @click.option("--host", default="127.0.0.1", help="Address to listen on.")
 @click.option("--port", default=0, type=click.IntRange(0, 65535), help="UDP port; 0 for one from the system.")
 @click.option("--advertise", default="", help="host:port that others should use, as behind a NAT.")
@@ -45,7 +47,13 @@ _DURABILITY: Final = click.Choice(("fsync", "os"))
 @click.option("--found", "founding", flag_value="found", help="Found the group, whatever is announced.")
 @click.option("--join", "founding", flag_value="join", help="Never found a group, wait for one.")
 @click.option("--observe", is_flag=True, help="Follow without becoming a member; no trading.")
-@click.option("--allow", type=NodeIds(), default=None, help="File of node ids that may talk, one a line.")
+@click.option(
+    "--allow",
+    callback=node_ids,
+    metavar="FILE",
+    default=None,
+    help="File of node ids that may talk, one a line.",
+)
 @click.option(
     "--max-datagram", default=1200, type=click.IntRange(512, 8192), help="Bytes; more only on a LAN."
 )
