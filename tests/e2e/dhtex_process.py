@@ -11,12 +11,13 @@ import signal
 import subprocess
 import sys
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, Final, Self
 
 PATIENCE_S = 40.0
+DHTEX: Final = (sys.executable, "-m", "dhtex")
 
 SLOW_CALLBACK = re.compile(r"WARNING asyncio: Executing .* took \d+\.\d+ seconds$")
 
@@ -44,7 +45,7 @@ def environment(dev: bool = True) -> dict[str, str]:
 def run(*arguments: str, stdin: str = "", timeout: float = PATIENCE_S) -> subprocess.CompletedProcess[str]:
     """Run `dhtex` to its end."""
     return subprocess.run(
-        [sys.executable, "-m", "dhtex", *arguments],
+        [*DHTEX, *arguments],
         input=stdin,
         capture_output=True,
         text=True,
@@ -55,16 +56,26 @@ def run(*arguments: str, stdin: str = "", timeout: float = PATIENCE_S) -> subpro
 
 
 class Process:
-    """One `dhtex … --json`, with what it says as a list of events."""
+    """One `dhtex … --json`, with what it says as a list of events.
 
-    def __init__(self, tmp_path: Path, name: str, *arguments: str, dev: bool = True) -> None:
+    *launcher* is what runs it, such as one that first enters a network namespace.
+    """
+
+    def __init__(
+        self,
+        tmp_path: Path,
+        name: str,
+        *arguments: str,
+        dev: bool = True,
+        launcher: Sequence[str] = DHTEX,
+    ) -> None:
         self.name = name
         self.events: list[Event] = []
         self._next: dict[str, int] = {}
         self._stderr_path = tmp_path / f"{name}.stderr"
         self._stderr = self._stderr_path.open("ab")
         self._process = subprocess.Popen(
-            [sys.executable, "-m", "dhtex", *arguments, "--json"],
+            [*launcher, *arguments, "--json"],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=self._stderr,
@@ -193,15 +204,30 @@ class Process:
         return self._process.wait(PATIENCE_S)
 
 
-def grape(tmp_path: Path, name: str = "grape", bootstrap: str = "", dp: int = 0) -> Process:
+def grape(
+    tmp_path: Path,
+    name: str = "grape",
+    bootstrap: str = "",
+    *more: str,
+    dp: int = 0,
+    launcher: Sequence[str] = DHTEX,
+) -> Process:
     """A Grape on ports from the system."""
-    return Process(tmp_path, name, "grape", "--dp", str(dp), "--aph", "0", "--bn", bootstrap)
+    own = ("--dp", str(dp), "--aph", "0", "--bn", bootstrap)
+    return Process(tmp_path, name, "grape", *own, *more, launcher=launcher)
 
 
-def peer(tmp_path: Path, name: str, bootstrap: str, *more: str, dev: bool = True) -> Process:
+def peer(
+    tmp_path: Path,
+    name: str,
+    bootstrap: str,
+    *more: str,
+    dev: bool = True,
+    launcher: Sequence[str] = DHTEX,
+) -> Process:
     """A peer with an identity and a journal of its own."""
     own = ("--bn", bootstrap, "--identity", name, "--data-dir", str(tmp_path / "data"))
-    return Process(tmp_path, name, "peer", *own, *more, dev=dev)
+    return Process(tmp_path, name, "peer", *own, *more, dev=dev, launcher=launcher)
 
 
 def dht_address(process: Process) -> str:

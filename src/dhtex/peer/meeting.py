@@ -89,6 +89,10 @@ class Meeting:
 
     async def seen(self) -> list[HelloAnswer]:
         """Everybody of this group who is announced, or given, and answers now."""
+        return (await self._see())[0]
+
+    async def _see(self) -> tuple[list[HelloAnswer], bool]:
+        """Who answers, and whether anybody was there to be asked."""
         addresses = set(self._direct)
         if self._discovery is not None:
             addresses.update((await self._discovery.lookup(self._channel.group_id))[:CONTACTS_MAX])
@@ -96,7 +100,7 @@ class Meeting:
         answers = await asyncio.gather(*(self._hello(address) for address in addresses))
         unique = {answer.node_id: answer for answer in answers if answer is not None}
         unique.pop(self._node_id, None)
-        return list(unique.values())
+        return list(unique.values()), bool(addresses)
 
     async def settle(self, founding: Founding) -> Outcome:
         """Search until there is something to do. Cancel it to stop.
@@ -111,14 +115,15 @@ class Meeting:
             return Outcome(())
         pause, first = LOOK_AGAIN_S, False
         while True:
-            answers = await self._look()
+            answers, known = await self._look()
             match self._decide(founding, answers):
                 case Decision.JOIN:
                     return Outcome(tuple(destination(answer) for answer in answers if answer.view_number))
-                case Decision.FOUND if first or not answers:
+                case Decision.FOUND if first or not known:
                     return Outcome(())
-                case Decision.FOUND:
-                    self._say("first of several newcomers; looking once more before it founds the group")
+                case Decision.FOUND:  # whoever is known and silent may be gone, or the HELLOs were lost
+                    why = "first of several newcomers" if answers else "nobody who is announced answers"
+                    self._say(f"{why}; looking once more before founding the group")
                     first = True
                     await asyncio.sleep(CONFIRM_S)
                     continue
@@ -126,12 +131,12 @@ class Meeting:
             await asyncio.sleep(pause)
             pause = LOOK_AGAIN_S if answers else min(2 * pause, LOOK_AGAIN_S_MAX)
 
-    async def _look(self) -> list[HelloAnswer]:
-        """`seen`, within the time that a look may take."""
+    async def _look(self) -> tuple[list[HelloAnswer], bool]:
+        """`_see`, within the time that a look may take."""
         while True:
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(LOOK_S_MAX):
-                    return await self.seen()
+                    return await self._see()
 
     def _decide(self, founding: Founding, answers: list[HelloAnswer]) -> Decision:
         decision = decide(

@@ -53,7 +53,7 @@ def narrate(effect: Effect, own: bytes) -> GroupEvent | None:
         case Unsuspected(node_id):
             return GroupEvent("unsuspected", f"{short_id(node_id)} is heard again", node_id)
         case QuorumLost(reason):
-            return GroupEvent("no_quorum", f"no quorum: orders are pending ({reason})")
+            return GroupEvent("no_quorum", reason)
         case QuorumBack():
             return GroupEvent("quorum", "a quorum is back: pending orders become final")
         case Equivocation(origin, first, _):
