@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import random
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Final
 
 from dhtex.identity import Identity
@@ -109,8 +109,8 @@ class Author:
     def __init__(self, random_source: random.Random) -> None:
         self.random = random_source
         self.state = DurableState(ME.node_id)
-        self._by_id = {identity.node_id: identity for identity in IDENTITIES}
-        self._next_n = {identity.node_id: 1 for identity in IDENTITIES}
+        self._by_id: dict[bytes, Identity] = {identity.node_id: identity for identity in IDENTITIES}
+        self._next_n: dict[bytes, int] = {identity.node_id: 1 for identity in IDENTITIES}
         self._last_seq: dict[bytes, int] = {}
         self._last_timestamp: dict[bytes, int] = {}
         self._snapshot_keys: list[OrderKey] = []
@@ -137,10 +137,21 @@ class Author:
             self.state.apply(record)
         return records
 
-    STEPS: Final = (
-        "append append append append append append append again equivocate ceiling incarnation vote pend "
-        "finalize finalize finalize install snapshot jump compact"
-    ).split()
+    WEIGHTS: Final = {
+        "append": 7,
+        "again": 1,
+        "equivocate": 1,
+        "ceiling": 1,
+        "incarnation": 1,
+        "vote": 1,
+        "pend": 1,
+        "finalize": 3,
+        "install": 1,
+        "snapshot": 1,
+        "jump": 1,
+        "compact": 1,
+    }
+    STEPS: Final = tuple(step for step, weight in WEIGHTS.items() for _ in range(weight))
 
     # -- steps --------------------------------------------------------------------------------------------------
 
@@ -336,15 +347,13 @@ def _digest(position: int) -> bytes:
     return hashlib.blake2b(b"%d" % position, digest_size=32).digest()
 
 
-def tickets(seed: int, count: int) -> list[list[Record]]:
-    """The records of tickets 1 … *count*; the clock's ceiling after ticket i is i, so that a state tells how far it is."""
+def tickets(seed: int, count: int) -> Iterator[list[Record]]:
+    """The records of tickets 1 … *count*. The clock's ceiling after ticket i is i: so a state tells how far it is."""
     source = random.Random(seed)
     author = Author(source)
     steps = [step for step in Author.STEPS if step != "ceiling"]
-    found: list[list[Record]] = []
     for ticket in range(1, count + 1):
         records = [
             record for _ in range(source.randrange(1, 6)) for record in author.write(source.choice(steps))
         ]
-        found.append([*records, Ceiling(ticket)])
-    return found
+        yield [*records, Ceiling(ticket)]

@@ -116,7 +116,7 @@ async def test_a_damaged_journal_is_refused_and_kept(tmp_path: Path, damage: Cal
     damage(path)
     before = contents(tmp_path)
     for _ in range(2):
-        with pytest.raises(JournalCorrupt, match="restore it from a backup|move it away"):
+        with pytest.raises(JournalCorrupt, match=r"restore it from a backup|move it away"):
             open_journal(path)
         assert contents(tmp_path) == before
 

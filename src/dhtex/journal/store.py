@@ -31,7 +31,8 @@ from dhtex.replication.values import Entry, OrderKey, Snapshot, View
 logger = logging.getLogger(__name__)
 
 CHECKPOINT_BYTES: Final = 4 * 1024 * 1024
-"""Written to the write-ahead log since it was last copied into the file; a start after a crash reads no more."""
+"""Put into rows since the write-ahead log was last copied into the file. The log is a few times that, because it
+has whole pages; a start after a crash reads it."""
 COMMIT_BYTES: Final = 12 * 1024
 """What a small commit costs there: the pages of the table, the index and the state."""
 WAL_PAGES_MAX: Final = 16 * 1024
