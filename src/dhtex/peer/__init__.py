@@ -17,6 +17,7 @@ from dhtex.peer.reports import (
     OrderStatus,
     Position,
     Result,
+    Results,
     TradeReport,
 )
 from dhtex.peer.streams import Subscription
@@ -39,6 +40,7 @@ __all__ = [
     "Peer",
     "Position",
     "Result",
+    "Results",
     "Subscription",
     "TradeReport",
     "default_data_dir",

@@ -10,7 +10,7 @@ from typing import Generic, TypeVar
 from dhtex.errors import DhtexError, FellBehind, NotRunning
 from dhtex.exchange import Applied
 from dhtex.matching import Command, MarketSpec, OrderId
-from dhtex.peer.reports import Outcomes, Result
+from dhtex.peer.reports import Outcomes, Result, Results
 
 T = TypeVar("T")
 
@@ -58,7 +58,6 @@ class Orders:
         self.commands = commands
         self._accepted: _Promise[None] = _Promise()
         self._final: _Promise[Outcomes] = _Promise()
-        self._results: tuple[Result, ...] | None = None
 
     def __len__(self) -> int:
         return len(self.commands)
@@ -86,7 +85,7 @@ class Orders:
         """
         await self._accepted.wait()
 
-    async def final(self) -> tuple[Result, ...]:
+    async def final(self) -> Results:
         """Wait until the commands are final at this peer; what became of each is the same for every peer.
 
         Raises:
@@ -94,10 +93,7 @@ class Orders:
             FellBehind: they became final while this peer was cut off, so long ago that the group keeps only the
                 result (the book), not the events.
         """
-        outcomes = await self._final.wait()
-        if self._results is None:
-            self._results = outcomes.of(self.first.n, self.commands)
-        return self._results
+        return Results(await self._final.wait(), self.first.n, self.commands)
 
     def settle_accepted(self) -> None:
         """Called by the ledger."""

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
 from enum import StrEnum
+from typing import overload
 
 from dhtex.exchange import Applied
 from dhtex.matching import (
@@ -233,26 +234,41 @@ class Outcomes:
         self._applied = applied
         self._events: dict[int, list[Event]] | None = None  # by position
 
-    def of(self, first_n: int, commands: Sequence[Command]) -> tuple[Result, ...]:
-        """The results of a run of commands in the entry, numbered from *first_n* on."""
+    def of(self, n: int, command: Command) -> Result:
+        """The result of *command* of the entry, the origin's number *n*."""
+        applied = self._applied
+        position = applied.position + n - applied.first_n
         if self._events is None:
             self._events = {}
-            for batch in self._applied.orders:
+            for batch in applied.orders:
                 for event in batch.events():
                     self._events.setdefault(event.position, []).append(event)
-        applied = self._applied
-        shift = applied.position - applied.first_n
-        return tuple(
-            _result(
-                self._spec,
-                OrderId(applied.origin, n),
-                n + shift,
-                command,
-                self._events.get(n + shift, ()),
-                applied.timestamp,
-            )
-            for n, command in enumerate(commands, first_n)
-        )
+        events = self._events.get(position, ())
+        return _result(self._spec, OrderId(applied.origin, n), position, command, events, applied.timestamp)
+
+
+class Results(Sequence[Result]):
+    """The results of a run of commands, in order; each is made when it is looked at."""
+
+    def __init__(self, outcomes: Outcomes, first_n: int, commands: Sequence[Command]) -> None:
+        self._outcomes = outcomes
+        self._first_n = first_n
+        self._commands = commands
+
+    def __len__(self) -> int:
+        return len(self._commands)
+
+    @overload
+    def __getitem__(self, index: int) -> Result: ...
+
+    @overload
+    def __getitem__(self, index: slice) -> tuple[Result, ...]: ...
+
+    def __getitem__(self, index: int | slice) -> Result | tuple[Result, ...]:
+        found = range(len(self._commands))[index]
+        if isinstance(found, range):
+            return tuple(self[at] for at in found)
+        return self._outcomes.of(self._first_n + found, self._commands[found])
 
 
 def _result(
