@@ -328,31 +328,33 @@ class Protocol(KademliaProtocol):  # type: ignore[misc]  # kademlia and rpcudp s
     def _receive_answer(self, data: bytes, address: Address) -> None:
         message_id = data[1 : wire.HEADER_SIZE]
         call = self._calls.get(message_id)
-        if call is None:
+        if call is None or call.future.done():
             self.counters["unknown_reply"] += 1
             return
         if call.address != address:
             self.counters["foreign_reply"] += 1
             return
-        message = wire.decode(data)
-        if isinstance(message, wire.Request):
-            raise MalformedMessage("kind")
+        try:
+            message = wire.decode(data)
+            if isinstance(message, wire.Request):
+                raise MalformedMessage("kind")
+            if isinstance(message, wire.Reply):
+                result = methods.parse_result(call.method, message.result)
+        except MalformedMessage:
+            call.future.set_result(
+                None
+            )  # it came from where it should and is improper: waiting brings nothing
+            raise
         if message.token:
             self._hold_token(address, message.token)
         if isinstance(message, wire.Refusal):
             self._accept_refusal(call, message)
             return
-        try:
-            result = methods.parse_result(call.method, message.result)
-        except MalformedMessage:
-            call.future.set_result(None)
-            raise
         if call.sent == 1:
             self.round_trips.answered(self.loop.time() - call.started_s)
         if message.sender:
             self.heard_from(Contact(message.sender, address))
-        if not call.future.done():
-            call.future.set_result(Answer(message.sender, result))
+        call.future.set_result(Answer(message.sender, result))
 
     def _accept_refusal(self, call: _Call, refusal: wire.Refusal) -> None:
         if refusal.code == "token" and refusal.token and not call.token_renewed:
