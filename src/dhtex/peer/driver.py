@@ -88,6 +88,8 @@ class Driver:
         self._contacts: set[NodeId] = set()
         self._tasks: set[asyncio.Task[None]] = set()
         self._timer: asyncio.TimerHandle | None = None
+        self._timer_at = 0
+        self._drain_soon: asyncio.Handle | None = None
         self._open = True
         self._draining = False
 
@@ -102,8 +104,9 @@ class Driver:
     async def close(self) -> None:
         """Carry out nothing more. Idempotent."""
         self._open = False
-        if self._timer is not None:
-            self._timer.cancel()
+        for handle in (self._timer, self._drain_soon):
+            if handle is not None:
+                handle.cancel()
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
@@ -117,7 +120,9 @@ class Driver:
             register: gets the number of the first command, before anything is said about it.
         """
         registered = register(self.replica.submit(commands, count, now()))
-        self.drain()
+        # At the end of the turn, once for everything submitted in it.
+        if self._drain_soon is None:
+            self._drain_soon = asyncio.get_running_loop().call_soon(self._on_turn)
         return registered
 
     def on_notifications(
@@ -195,6 +200,10 @@ class Driver:
         self.replica.leave(now())
         self.drain()
 
+    def _on_turn(self) -> None:
+        self._drain_soon = None
+        self.drain()
+
     def _on_timer(self) -> None:
         self._timer = None
         self.replica.tick(now())
@@ -263,11 +272,14 @@ class Driver:
         self._channel.view_number = view.number if view is not None else 0
 
     def _arm(self) -> None:
-        if not self._open:
+        # A timer that fires too early finds nothing to do and is set anew: cheaper than moving it with every input.
+        deadline = self.replica.next_deadline
+        if not self._open or (self._timer is not None and self._timer_at <= deadline):
             return
         if self._timer is not None:
             self._timer.cancel()
-        delay = max(0, self.replica.next_deadline - time.monotonic_ns() // 1000) / 1e6
+        delay = max(0, deadline - time.monotonic_ns() // 1000) / 1e6
+        self._timer_at = deadline
         self._timer = asyncio.get_running_loop().call_later(delay, self._on_timer)
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import Sequence
-from typing import Generic, TypeVar
+from typing import Generic, TypeVar, cast
 
 from dhtex.errors import DhtexError, FellBehind, NotRunning
 from dhtex.exchange import Applied
@@ -16,33 +16,48 @@ T = TypeVar("T")
 
 
 class _Promise(Generic[T]):
-    """A value that many may await and nobody has to: an error nobody asked for stays silent."""
+    """A value that many may await and nobody has to: an error nobody asked for stays silent.
 
-    __slots__ = ("_future",)
+    It costs no future until somebody waits: most runs of a busy submitter are awaited once, for one of the two.
+    """
+
+    __slots__ = ("_error", "_value", "_waiters", "done")
 
     def __init__(self) -> None:
-        self._future: asyncio.Future[T] = asyncio.get_running_loop().create_future()
-        self._future.add_done_callback(_retrieve)
-
-    @property
-    def done(self) -> bool:
-        return self._future.done()
+        self.done = False
+        self._value: T | None = None
+        self._error: DhtexError | None = None
+        self._waiters: list[asyncio.Future[None]] = []
 
     def set(self, value: T) -> None:
-        if not self._future.done():
-            self._future.set_result(value)
+        if not self.done:
+            self._value = value
+            self._settle()
 
     def fail(self, error: DhtexError) -> None:
-        if not self._future.done():
-            self._future.set_exception(error)
+        if not self.done:
+            self._error = error
+            self._settle()
+
+    def _settle(self) -> None:
+        self.done = True
+        for waiter in self._waiters:
+            if not waiter.done():
+                waiter.set_result(None)
+        self._waiters.clear()
 
     async def wait(self) -> T:
-        return await asyncio.shield(self._future)
-
-
-def _retrieve(future: asyncio.Future[T]) -> None:
-    if not future.cancelled():
-        future.exception()
+        if not self.done:
+            waiter = asyncio.get_running_loop().create_future()
+            self._waiters.append(waiter)
+            try:
+                await waiter
+            finally:
+                if not self.done:  # cancelled
+                    self._waiters.remove(waiter)
+        if self._error is not None:
+            raise self._error
+        return cast(T, self._value)
 
 
 class Orders:
