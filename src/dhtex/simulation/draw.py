@@ -123,7 +123,13 @@ def _config(rng: random.Random) -> ReplicaConfig:
     if rng.random() < 0.4:
         return ReplicaConfig()
     default = ReplicaConfig()
+    hasty = rng.random() < 0.4  # proposers hardly wait for each other, so ballots compete
     return ReplicaConfig(
+        rank_delay=20 * MILLISECOND if hasty else default.rank_delay,
+        gather_time=rng.choice((1, 15)) * MILLISECOND if hasty else default.gather_time,
+        ballot_timeout=rng.choice((100, 200)) * MILLISECOND if hasty else default.ballot_timeout,
+        resend_interval=15 * MILLISECOND if hasty else default.resend_interval,
+        heartbeat_interval=rng.choice((50, 100, 200, 400)) * MILLISECOND,
         ceiling_ahead=rng.choice((5, 200, 900)) * MILLISECOND,
         suspect_after=rng.choice((500, 1_000, 2_000)) * MILLISECOND,
         entry_commands_max=rng.choice((4, 40, default.entry_commands_max)),

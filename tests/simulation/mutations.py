@@ -1,0 +1,245 @@
+"""Single rules of the protocol, each broken alone, to show that the hunt would notice.
+
+Each breakage replaces one method of the replica's parts. `seeds_max` is how many seeds the hunt may need.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+from unittest.mock import patch
+
+from dhtex.replication import DurableState, Entry, View, recovery
+from dhtex.replication.core import Core
+from dhtex.replication.effects import Finalized
+from dhtex.replication.finality import ViewLog
+from dhtex.replication.ledger import Ledger
+from dhtex.replication.membership import Acceptor, Proposer
+from dhtex.replication.messages import Entries, Promise
+from dhtex.replication.ordering import Ordering
+from dhtex.replication.submission import Submissions
+from dhtex.replication.values import NO_BALLOT, make_view
+from dhtex.replication.watching import Watching
+
+Replacement = Callable[[Any], Any]
+
+
+@dataclass(frozen=True)
+class Mutation:
+    """One broken rule: what replaces which attributes of which objects."""
+
+    name: str
+    seeds_max: int
+    breaks: tuple[tuple[Any, str, Replacement], ...]
+
+    @contextmanager
+    def applied(self) -> Iterator[None]:
+        """The rule is broken within."""
+        patches = [
+            patch.object(owner, attribute, make(getattr(owner, attribute)))
+            for owner, attribute, make in self.breaks
+        ]
+        for one in patches:
+            one.start()
+        try:
+            yield
+        finally:
+            for one in reversed(patches):
+                one.stop()
+
+
+def _constant(value: Any) -> Replacement:
+    return lambda _: lambda *_args, **_named: value
+
+
+def _no_freeze(original: Any) -> Any:
+    def save(self: Acceptor) -> None:
+        with patch.object(self._core, "enter", lambda phase: None):
+            original(self)
+
+    return save
+
+
+def _no_ceiling(original: Any) -> Any:
+    def cover(self: Core, timestamp: int) -> None:
+        self.ceiling = max(self.ceiling, timestamp + self.config.ceiling_ahead)
+
+    return cover
+
+
+def _ack_first(original: Any) -> Any:
+    def before_take(self: Core) -> None:
+        if self.appended_news and self.view_log is not None:
+            self._durable(self.view_log, [log.appended for log in self.view_log.logs])
+        original(self)
+
+    return before_take
+
+
+def _no_contiguity(original: Any) -> Any:
+    def promise(self: ViewLog, member: int, timestamp: int, seq: int) -> None:
+        report = self.reports[member]
+        report.promised = max(report.promised, timestamp)
+
+    return promise
+
+
+def _cut_min(original: Any) -> Any:
+    def compose(self: Watching, promises: dict[int, Promise]) -> View:
+        view: View = original(self, promises)
+        cut = tuple(min(seqs) for seqs in zip(*(p.have for p in promises.values()), strict=True))
+        return make_view(
+            number=view.number,
+            parent=view.parent,
+            members=view.members,
+            floor=view.floor,
+            cut=cut,
+            proposer=view.proposer,
+        )
+
+    return compose
+
+
+def _no_dedupe(original: Any) -> Any:
+    def apply(self: Ledger, entry: Entry) -> Finalized:
+        if self.last_n.get(entry.origin, 0) >= entry.first_n:
+            self.last_n[entry.origin] = entry.first_n - 1
+        finalized: Finalized = original(self, entry)
+        return finalized
+
+    return apply
+
+
+def _resubmit_all(original: Any) -> Any:
+    """What the closed view took is submitted again, too: it relies on being skipped."""
+
+    def close(self: ViewLog, cut: Sequence[int]) -> tuple[list[Entry], list[Entry]]:
+        final, void = original(self, cut)
+        origin = self.view.node_ids[self.me]
+        return final, [entry for entry in final if entry.origin == origin] + void
+
+    return close
+
+
+def _reuse_seq(original: Any) -> Any:
+    def view_log(state: DurableState, view: View, core: Core) -> ViewLog:
+        own = state.logs.get(core.node_id, [])
+        if own and own[-1].key > state.final.key:
+            own.pop()
+        log: ViewLog = original(state, view, core)
+        return log
+
+    return view_log
+
+
+def _forget_ballot(original: Any) -> Any:
+    def save(self: Acceptor) -> None:
+        with patch.object(self._core.outbox, "record", lambda record: None):
+            original(self)
+
+    return save
+
+
+def _ignore_floor(original: Any) -> Any:
+    def observe(self: Core, timestamp: int) -> None:
+        if self.view is None or timestamp != self.view.floor:
+            original(self, timestamp)
+
+    return observe
+
+
+def _old_ballot(original: Any) -> Any:
+    def accept(self: Acceptor, ballot: Any, value: View, to: Any, then: Any = None) -> None:
+        if ballot < self.promised:
+            self.promised = ballot
+        original(self, ballot, value, to, then)
+
+    return accept
+
+
+def _fresh_value(original: Any) -> Any:
+    def promise(self: Proposer, place: int, promise: Promise) -> None:
+        original(self, place, promise._replace(accepted=NO_BALLOT, value=None))
+
+    return promise
+
+
+def _send_first(original: Any) -> Any:
+    def issue(self: Ordering) -> None:
+        before = self._core.inflight
+        original(self)
+        entry = self._core.inflight
+        if entry is not None and entry is not before:
+            self._core.broadcast(Entries(self._core.lineage, (entry,)))
+
+    return issue
+
+
+def _promise_too_much(original: Any) -> Any:
+    def status(self: Core) -> Any:
+        inflight, self.inflight = self.inflight, None
+        try:
+            return original(self)
+        finally:
+            self.inflight = inflight
+
+    return status
+
+
+def _lose_void(original: Any) -> Any:
+    def requeue(self: Submissions, void: Sequence[Entry]) -> int:
+        return 0
+
+    return requeue
+
+
+def _own_clock(original: Any) -> Any:
+    return lambda self: self.read_clock()
+
+
+def _any_incarnation(original: Any) -> Any:
+    return lambda self, node_id, incarnation: node_id in self.index
+
+
+def _promise_undurable(original: Any) -> Any:
+    """The promise of a ballot reports what was appended, whether it is durable or not, and does not wait."""
+
+    def prepare(self: Acceptor, ballot: Any, to: Any, then: Any = None) -> None:
+        with patch.object(self._core.outbox, "once_durable", lambda step: step()):
+            original(self, ballot, to, then)
+
+    return prepare
+
+
+MUTATIONS = (
+    Mutation("final without a majority", 20, ((ViewLog, "is_held", _constant(True)),)),
+    Mutation("final without stability", 20, ((ViewLog, "stable", _constant(2**62)),)),
+    Mutation("no freeze during a view change", 100, ((Acceptor, "_save", _no_freeze),)),
+    Mutation("the clock ceiling is not durable", 20, ((Core, "cover", _no_ceiling),)),
+    Mutation("acknowledged before durable", 20, ((Core, "before_take", _ack_first),)),
+    Mutation("a promise counts before its entries", 100, ((ViewLog, "promise", _no_contiguity),)),
+    Mutation("the cut is the minimum", 50, ((Watching, "compose", _cut_min),)),
+    Mutation(
+        "commands submitted again are not skipped",
+        200,
+        (
+            (ViewLog, "close", _resubmit_all),
+            (Ledger, "apply", _no_dedupe),
+            (Submissions, "drop_final", _constant(None)),
+        ),
+    ),
+    Mutation("a seq is used again after a restart", 50, ((recovery, "_view_log", _reuse_seq),)),
+    Mutation("ballots are not durable", 20, ((Acceptor, "_save", _forget_ballot),)),
+    Mutation("the floor is not observed", 100, ((Core, "observe", _ignore_floor),)),
+    Mutation("accepted under an older ballot", 200, ((Acceptor, "accept", _old_ballot),)),
+    Mutation("an accepted value is not proposed again", 200, ((Proposer, "promise", _fresh_value),)),
+    Mutation("sent before durable", 20, ((Ordering, "issue", _send_first),)),
+    Mutation("a promise above the entry being written", 50, ((Core, "status", _promise_too_much),)),
+    Mutation("void commands are forgotten", 50, ((Submissions, "requeue", _lose_void),)),
+    Mutation("the own clock counts beyond its ceiling", 50, ((Core, "own_promise", _own_clock),)),
+    Mutation("an empty disk may act for its former self", 400, ((View, "has", _any_incarnation),)),
+    Mutation("signatures are not checked", 50, ((Entry, "verify", _constant(True)),)),
+    Mutation("a ballot is promised before it is durable", 20, ((Acceptor, "prepare", _promise_undurable),)),
+)
