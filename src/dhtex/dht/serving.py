@@ -20,11 +20,12 @@ log = logging.getLogger(__name__)
 ANSWER_OVERHEAD = 100
 """Bytes of an answer that are not contacts, addresses or the item: header, id, token, lengths."""
 
-CONTACTS_SIZE = 560
+ANSWER_SIZE = PADDED_SIZE - ANSWER_OVERHEAD
+"""Bytes of contacts, addresses and item: a first question, padded, gets the whole answer."""
+
 ADDRESSES_SIZE = 540
-"""Together with the overhead below the size of a padded question, so that a first question gets the whole
-answer.
-"""
+NAMED_FACTOR = 2
+"""Contacts named in an answer that has room, in multiples of k: with a third of them dead k are left to ask."""
 
 REPUBLISH_S = 3_600.0
 
@@ -67,13 +68,19 @@ class Serving:
         return handler(asker, now_s, *args)
 
     def rpc_find_node(self, asker: Address, now_s: float, target: bytes) -> tuple[bytes, bytes]:
-        """The k known contacts closest to *target*."""
-        return pack_contacts(self._table.find_neighbors(target, exclude=asker), CONTACTS_SIZE)
+        """The known contacts closest to *target*."""
+        return self._named(asker, target, ANSWER_SIZE)
+
+    def _named(self, asker: Address, target: bytes, size: int) -> tuple[bytes, bytes]:
+        count = NAMED_FACTOR * self._table.ksize
+        return pack_contacts(self._table.find_neighbors(target, count, asker), size)
 
     def rpc_find_peers(self, asker: Address, now_s: float, key: bytes) -> tuple[bytes, bytes, bytes, bytes]:
         """Who announced *key* here, and the closest contacts."""
-        addresses = pack_addresses(self.announcements.addresses(key, now_s), ADDRESSES_SIZE)
-        return *self.rpc_find_node(asker, now_s, key), *addresses
+        found = self.announcements.addresses(key, now_s)
+        addresses_v4, addresses_v6 = pack_addresses(found, ADDRESSES_SIZE)
+        room = ANSWER_SIZE - len(addresses_v4) - len(addresses_v6)
+        return *self._named(asker, key, room), addresses_v4, addresses_v6
 
     def rpc_announce(self, asker: Address, now_s: float, key: bytes, port: int) -> bytes:
         """Keep the asker's host with *port* under *key*; nobody can announce for somebody else."""
@@ -101,14 +108,10 @@ class Serving:
     ) -> tuple[bytes, bytes, tuple[Any, ...] | None]:
         """The item of *key* if it is here, and the closest contacts."""
         item = self.items.get(key, now_s)
-        contacts = self._table.find_neighbors(key, exclude=asker)
         if item is None:
-            return *pack_contacts(contacts, CONTACTS_SIZE), None
-        room = max(
-            0, PADDED_SIZE - ANSWER_OVERHEAD - len(item.v) - len(item.k) - len(item.salt) - len(item.sig)
-        )
-        packed = pack_contacts(contacts, min(room, CONTACTS_SIZE))
-        return *packed, (item.v, item.k, item.salt, item.seq, item.sig)
+            return *self._named(asker, key, ANSWER_SIZE), None
+        room = ANSWER_SIZE - len(item.v) - len(item.k) - len(item.salt) - len(item.sig)
+        return *self._named(asker, key, max(0, room)), (item.v, item.k, item.salt, item.seq, item.sig)
 
     def rpc_put_item(self, asker: Address, now_s: float, *fields: Any) -> None:
         """Keep an item that proves itself, unless a later version is here (BEP 44: 301, 302)."""

@@ -2,8 +2,9 @@
 
 Kademlia paper, section 2.3, with these rules where the package has none:
 
-* `alpha` requests are under way at all times; one that is late (`stalled`) gives up its place, so a dead
-  contact does not hold up a look-up (19). Never more than `inflight_max` at once.
+* `alpha` requests are under way at all times; one that is late (`stalled`) gives up its place, and
+  who would take that is asked meanwhile: dead contacts are waited for together, not one after the other (19).
+  Never more than `inflight_max` at once.
 * It ends when the k closest that can still answer have answered.
 * Work is bounded whatever the answers say: each address is asked once, candidates and requests have a limit.
   The package follows a chain of made-up nodes until the stack overflows (20).
@@ -108,7 +109,7 @@ class Shortlist:
             active += candidate.status is Status.ASKED
             inflight += candidate.status in (Status.ASKED, Status.STALLED)
         chosen: list[Contact] = []
-        for candidate in self._closest():
+        for candidate in self._closest(late_too=False):
             if active >= self._alpha or inflight >= self._inflight_max or self.queries >= QUERIES_MAX:
                 break
             if candidate.status is not Status.NEW:
@@ -124,11 +125,12 @@ class Shortlist:
             chosen.append(candidate.contact)
         return chosen
 
-    def _closest(self) -> list[Candidate]:
-        """The k closest that answered or still may."""
+    def _closest(self, *, late_too: bool = True) -> list[Candidate]:
+        """The k closest that answered or still may; without the late ones, those that would be if they never do."""
+        skipped = (Status.FAILED,) if late_too else (Status.FAILED, Status.STALLED)
         found: list[Candidate] = []
         for candidate in self._candidates:
-            if candidate.status is not Status.FAILED:
+            if candidate.status not in skipped:
                 found.append(candidate)
                 if len(found) == self._ksize:
                     break
