@@ -115,7 +115,7 @@ class Keeper:
         if self._bootstrap:
             self._failed_rounds += 1
             event = BootstrapUnreachable(self._bootstrap, self._failed_rounds, pause_s)
-            log.warning("%s", event)
+            log.info("%s", event)
             self._tell(event)
         return pause_s
 

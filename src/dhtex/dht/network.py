@@ -52,7 +52,7 @@ class Network:
             key,
             self.table.find_neighbors(key, CANDIDATES_FACTOR * self.settings.ksize),
             own_id=self.own_id,
-            own_address=None,
+            is_silent=self.protocol.is_silent,
             ksize=self.settings.ksize,
             alpha=self.settings.alpha,
             inflight_max=self.settings.concurrency,

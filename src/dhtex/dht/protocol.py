@@ -49,6 +49,11 @@ SEND_BUFFER_MAX = 1_000_000
 CHECKS_MAX = 16
 """Contacts being pinged for their place in a full bucket."""
 
+SILENT_S = 20.0
+"""A contact that did not answer is not asked for so long when others name it, unless it is heard from."""
+
+SILENT_MAX = 4_096
+
 RECENT_PUTS_MAX = 512
 
 
@@ -109,6 +114,7 @@ class Protocol(KademliaProtocol):  # type: ignore[misc]  # kademlia and rpcudp s
         self._limits = SourceLimits(rates, self.loop.time())
         self._recent_puts: OrderedDict[tuple[Address, bytes], bytes] = OrderedDict()
         self._checks: set[bytes] = set()
+        self._silent: OrderedDict[Address, float] = OrderedDict()
         self._is_ipv6 = False
         self.closed: asyncio.Future[None] = self.loop.create_future()
 
@@ -393,6 +399,7 @@ class Protocol(KademliaProtocol):  # type: ignore[misc]  # kademlia and rpcudp s
         """A contact whose address is proved sent a proper message: it belongs into the table."""
         if contact.id == self.own_id:
             return
+        self._silent.pop(contact.address, None)
         known = self.router.get(contact.id) == contact
         to_check = self.router.add_contact(contact, self.loop.time())
         if to_check is not None:
@@ -422,5 +429,15 @@ class Protocol(KademliaProtocol):  # type: ignore[misc]  # kademlia and rpcudp s
 
     def settle(self, contact: Contact, outcome: Outcome) -> None:
         """Book how a call to *contact* ended: anything but a message from its id is a failure."""
-        if self.transport is not None and (outcome is None or outcome.sender not in (contact.id, b"")):
+        if self.transport is None:
+            return
+        if outcome is None:
+            self._silent[contact.address] = self.loop.time() + SILENT_S
+            if len(self._silent) > SILENT_MAX:
+                self._silent.popitem(last=False)
+        if outcome is None or outcome.sender not in (contact.id, b""):
             self.no_answer_from(contact)
+
+    def is_silent(self, address: Address) -> bool:
+        """True when a call to *address* ended without a proper answer within the last 20 s."""
+        return self._silent.get(address, 0.0) > self.loop.time()

@@ -14,7 +14,7 @@ Kademlia paper, section 2.3, with these rules where the package has none:
 from __future__ import annotations
 
 from bisect import insort
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from enum import Enum
 
@@ -57,11 +57,18 @@ class Shortlist:
         start: Iterable[Contact],
         *,
         own_id: bytes,
-        own_address: Address | None,
+        is_silent: Callable[[Address], bool],
         ksize: int,
         alpha: int,
         inflight_max: int,
     ) -> None:
+        """A look-up for *target*.
+
+        Args:
+            start: the contacts to begin with.
+            is_silent: tells of an address that it did not answer a moment ago; nobody is asked there.
+            ksize, alpha, inflight_max: see the module.
+        """
         self._target_long = int.from_bytes(target, "big")
         self._ksize = ksize
         self._alpha = alpha
@@ -69,7 +76,8 @@ class Shortlist:
         self._own_id = own_id
         self._candidates: list[Candidate] = []
         self._by_id: dict[bytes, Candidate] = {}
-        self._asked: set[Address] = set() if own_address is None else {own_address}
+        self._is_silent = is_silent
+        self._asked: set[Address] = set()
         self.queries = 0
         self.hops = 0
         self._add(start, hop=1)
@@ -78,6 +86,8 @@ class Shortlist:
         changed = False
         for contact in contacts:
             if contact.id == self._own_id or contact.id in self._by_id or contact.address in self._asked:
+                continue
+            if self._is_silent(contact.address):
                 continue
             candidate = Candidate(contact, contact.long_id ^ self._target_long, hop)
             self._by_id[contact.id] = candidate

@@ -28,7 +28,7 @@ METHODS = frozenset(
     b"MKCALENDAR LINK UNLINK SOURCE QUERY".split()
 )
 
-_REQUEST_LINE = re.compile(rb"([A-Z-]+) ([!-~\x80-\xff]+) HTTP/(\d)\.(\d)")
+_REQUEST_LINE = re.compile(rb"([A-Z-]+) ([!-~\x80-\xff]+) HTTP/(\d)\.(\d)\r\n")
 _HEADER = re.compile(rb"([!#$%&'*+.^_`|~0-9A-Za-z-]+):[ \t]*([^\x00-\x08\x0a-\x1f\x7f]*)")
 _DIGITS = re.compile(rb"[0-9]{1,18}")
 _CHUNK_SIZE = re.compile(rb"([0-9A-Fa-f]{1,15})[ \t]*(;[^\x00-\x08\x0a-\x1f\x7f]*)?")
@@ -165,26 +165,36 @@ class Parser:
         buffer = self._buffer
         while buffer.startswith(b"\r\n"):  # RFC 9112, 2.2: empty lines before a request are skipped
             del buffer[:2]
-        end = buffer.find(b"\r\n\r\n", 0, HEAD_SIZE_MAX)
-        if end < 0:
-            if len(buffer) >= HEAD_SIZE_MAX:
-                raise BadRequest(431)
-            if b"\n" in buffer and (b"\r\n" not in buffer or not _REQUEST_LINE.match(buffer)):
-                raise BadRequest(400)
+        line_end = buffer.find(b"\n", 0, HEAD_SIZE_MAX)
+        if line_end < 0:
+            self._check_head_size()
             return None
-        lines = bytes(buffer[:end]).split(b"\r\n")
-        del buffer[: end + 4]
-        line = _REQUEST_LINE.fullmatch(lines[0])
+        line = _REQUEST_LINE.fullmatch(buffer, 0, line_end + 1)
         if line is None or line[1] not in METHODS:
             raise BadRequest(400)
-        self._method = line[1].decode()
-        self._target = line[2].decode("latin-1")
-        self._begin_body(_headers(lines[1:]), is_1_1=(line[3], line[4]) == (b"1", b"1"))
+        end = buffer.find(b"\r\n\r\n", line_end - 1, HEAD_SIZE_MAX)
+        if end < 0:
+            self._check_head_size()
+            return None
+        method, target, version = (
+            bytes(line[1]).decode(),
+            bytes(line[2]).decode("latin-1"),
+            (line[3], line[4]),
+        )
+        del line  # it holds the buffer
+        lines = bytes(buffer[line_end + 1 : end]).split(b"\r\n") if end > line_end else []
+        del buffer[: end + 4]
+        self._method, self._target = method, target
+        self._begin_body(_headers(lines), is_1_1=version == (b"1", b"1"))
         if self._oversized and self._state is _State.BODY:
             return self._too_large()
         if self._state is _State.HEAD:
             return self._finish()
         return None
+
+    def _check_head_size(self) -> None:
+        if len(self._buffer) >= HEAD_SIZE_MAX:
+            raise BadRequest(431)
 
     def _begin_body(self, headers: dict[bytes, bytes], *, is_1_1: bool) -> None:
         connection = headers.get(b"connection", b"").lower()
