@@ -5,7 +5,19 @@ See `docs/explanation/durability.md` for what it promises, `docs/reference/journ
 
 from __future__ import annotations
 
+from dhtex.journal.export import FinalEntry, final_entries
 from dhtex.journal.journal import Journal
 from dhtex.journal.schema import Durability
+from dhtex.journal.summary import Summary, inspect
+from dhtex.journal.verification import Verification, verify
 
-__all__ = ["Durability", "Journal"]
+__all__ = [
+    "Durability",
+    "FinalEntry",
+    "Journal",
+    "Summary",
+    "Verification",
+    "final_entries",
+    "inspect",
+    "verify",
+]

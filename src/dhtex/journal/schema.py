@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Final, Literal, NamedTuple
 
-from dhtex.errors import JournalCorrupt, JournalForeign, StorageError
+from dhtex.errors import JournalCorrupt, JournalForeign, MalformedMessage, StorageError
 from dhtex.identity import short_id
 from dhtex.replication.values import NO_DIGEST, NO_LINEAGE
 
@@ -253,6 +253,29 @@ def error_code(error: sqlite3.Error) -> int:
 def primary_code(error: sqlite3.Error) -> int:
     """SQLite's result code, without what makes it specific."""
     return error_code(error) & 0xFF
+
+
+@contextlib.contextmanager
+def open_to_read(path: Path) -> Iterator[tuple[sqlite3.Connection, Owner]]:
+    """A journal as it is at this moment, whether a peer writes to it or not; and whose it is.
+
+    Raises:
+        JournalCorrupt, JournalForeign, StorageError: it cannot be read, also when that shows inside.
+    """
+    if not path.is_file():
+        raise StorageError(
+            f"there is no journal {path}; its name ends in .journal, under the --data-dir of the peer"
+        )
+    try:
+        try:
+            db = connect_reader(path)
+            db.execute("SELECT * FROM sqlite_schema LIMIT 1").fetchall()
+        except sqlite3.OperationalError:  # the folder is read-only, and no peer has left the files it takes
+            db = connect_reader(path, alone=True)
+        with contextlib.closing(db), one_moment(db):
+            yield db, read_owner(db, path)
+    except (sqlite3.DatabaseError, MalformedMessage, ValueError, TypeError) as error:
+        raise unreadable(path, error) from error
 
 
 @contextlib.contextmanager
