@@ -264,7 +264,7 @@ class MatchingEngine:
         timestamp = state.timestamp
         first_n += repeated
         ahead = state.position + repeated - first_n  # what a position has more than its n
-        stops = state.stops
+        buys, sells, trailing = state.stops.buys, state.stops.sells, state.stops.trailing
         opened = state.opened - len(mine)  # kept as a difference while the loop changes nothing but *mine*
         calm = self._is_calm(len(rows), len(mine))
         for n, row in enumerate(rows, first_n):
@@ -330,7 +330,7 @@ class MatchingEngine:
                                 last, level, left, key, level, owner, n, n + ahead, timestamp, first, mode, None,
                             ]  # fmt: skip
                             level[QTY] += left
-                        if left != first and stops:
+                        if left != first and (buys or sells or trailing):
                             state.position = n + ahead
                             state.opened = opened + len(mine)
                             settle_down(state, out)

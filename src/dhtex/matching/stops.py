@@ -13,7 +13,7 @@ from dhtex.matching.orders import KEY, PRIORITY, TERMS, Node, Terms
 
 
 class Stops:
-    """All sleeping stops.
+    """All sleeping stops. The three lists stay the same objects: loops hold on to them.
 
     Attributes:
         buys: (trigger, age, order), those that a rising price reaches first in front.
@@ -27,9 +27,6 @@ class Stops:
         self.buys: list[tuple[int, int, Node]] = []
         self.sells: list[tuple[int, int, Node]] = []
         self.trailing: list[tuple[int, Node]] = []
-
-    def __len__(self) -> int:
-        return len(self.buys) + len(self.sells) + len(self.trailing)
 
     def add(self, node: Node) -> None:
         """Put a stop to sleep; its age is its priority."""
@@ -76,7 +73,7 @@ class Stops:
         del self.sells[:count]
         trailing = [node for _, node in self.trailing if _is_reached(node, price)]
         if trailing:
-            self.trailing = [entry for entry in self.trailing if not _is_reached(entry[1], price)]
+            self.trailing[:] = [entry for entry in self.trailing if not _is_reached(entry[1], price)]
             taken += trailing
         taken.sort(key=lambda node: (-abs(price - node[TERMS].trigger), node[PRIORITY]))
         return taken

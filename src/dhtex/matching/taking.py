@@ -63,46 +63,59 @@ def take_displayed(
     owner, mode, left = taker[OWNER], taker[MODE], taker[QTY]
     bar_key, bar_priority = bar
     worst = max(-bound, bar_key)
+    trailing = state.stops.trailing
+    filled = 0
     while left and (best := keys[-1]) >= worst:
         level = levels[best]
-        price = best if best > 0 else -best
         maker = level[NEXT]
         if best == bar_key and maker[PRIORITY] >= bar_priority:
             break
-        while left:
-            if maker[OWNER] is owner and mode != OFF and account_of(maker) == account_of(taker):
-                taker[QTY] = left
-                _prevent(state, taker, maker, position, out)
-                left = taker[QTY]
-                break  # the level may be gone
-            shown = maker[QTY]
-            quantity = min(shown, left)
-            out += (TRADE, best, quantity, maker[OWNER].node_id, maker[N])
-            left -= quantity
-            level[QTY] -= quantity
-            if price != state.last:
-                _print(state, price)
-            if shown > quantity:
-                maker[QTY] = shown - quantity
+        taken, stopped = 0, None
+        while left and maker is not level:
+            _, behind, shown, _, _, of, n, priority, _, _, _, terms = maker
+            if best == bar_key and priority >= bar_priority:
                 break
-            behind = maker[NEXT]
-            level[NEXT] = behind
-            behind[PREV] = level
-            terms = maker[TERMS]
+            if of is owner and mode != OFF and account_of(maker) == account_of(taker):
+                stopped = maker
+                break
+            if shown > left:
+                maker[QTY] = shown - left
+                out += (TRADE, best, left, of.node_id, n)
+                taken += left
+                left = 0
+                break
+            out += (TRADE, best, shown, of.node_id, n)
+            taken += shown
+            left -= shown
             if terms is None:
-                del maker[OWNER].orders[maker[N]]
-                state.opened -= 1
-            elif terms.hidden:
-                _replenish(level, maker, position, out)
-                behind = level[NEXT]
+                del of.orders[n]
+                filled += 1
             else:
-                state.forget(maker)
-            if behind is level:
-                book.drop_level(level)
-                break
+                level[NEXT] = behind
+                behind[PREV] = level
+                if terms.hidden:
+                    _replenish(level, maker, position, out)
+                    behind = level[NEXT]
+                else:
+                    state.forget(maker)
             maker = behind
-            if best == bar_key and maker[PRIORITY] >= bar_priority:
-                break
+        level[NEXT] = maker  # those before it are filled
+        maker[PREV] = level
+        level[QTY] -= taken
+        price = best if best > 0 else -best
+        if taken and price != state.last:
+            if trailing or state.reference is None:
+                _print(state, price)
+            state.last = price
+        if maker is level:
+            keys.pop()
+            del levels[best]
+            level.clear()
+        elif stopped is not None:
+            taker[QTY] = left
+            _prevent(state, taker, stopped, position, out)
+            left = taker[QTY]
+    state.opened -= filled
     taker[QTY] = left
 
 
@@ -122,7 +135,7 @@ def _replenish(level: Node, maker: Node, position: int, out: Stream) -> None:
     terms.hidden -= shown
     level[HIDDEN] -= shown
     level[QTY] += shown
-    last = level[PREV] if level[NEXT] is not level else level
+    last = level[PREV]
     maker[QTY], maker[PRIORITY], maker[PREV], maker[NEXT] = shown, position, last, level
     last[NEXT] = maker
     level[PREV] = maker
