@@ -319,7 +319,8 @@ class Store:
         (total,) = self._db.execute("PRAGMA page_count").fetchone()
         spare = free - max(FREE_PAGES_KEPT, total // 4)
         if spare > 0:
-            self._db.execute(f"PRAGMA incremental_vacuum({min(spare, VACUUM_PAGES)})").fetchall()
+            # `execute` would stop after the first page: the statement steps once a page, but has no columns.
+            self._db.executescript(f"PRAGMA incremental_vacuum({min(spare, VACUUM_PAGES)})")
             self._unchecked_bytes += min(spare, VACUUM_PAGES) * 4096
         self._unvacuumed = spare > VACUUM_PAGES
 
