@@ -153,6 +153,15 @@ class Process:
         self._next[name] = next(i for i in range(start, len(self.events)) if self.events[i] is found) + 1
         return found
 
+    def hear_said(self) -> None:
+        """Take in what it has said up to now; all of it once it has ended."""
+        if self._process.poll() is not None:
+            self._reader.join(PATIENCE_S)
+        while not self._lines.empty():
+            event = self._lines.get()
+            if event is not None:
+                self.events.append(event)
+
     def said(self, name: str) -> list[Event]:
         """Every event of a kind that was heard so far."""
         return [event for event in self.events if event["event"] == name]
