@@ -6,7 +6,7 @@ STAMP := $(VENV)/.stamp
 UV := $(shell command -v uv 2>/dev/null)
 
 .DEFAULT_GOAL := help
-.PHONY: help venv demo test test-fast coverage lint format types imports check test-lowest clean
+.PHONY: help venv demo test test-fast coverage lint format types imports check test-lowest hunt soak model bench-matching bench-replication clean
 
 help:  ## show this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
@@ -53,7 +53,39 @@ types: $(STAMP)  ## mypy --strict on the package, the tests and the examples
 imports: $(STAMP)  ## who may import whom (import-linter)
 	@$(BIN)/lint-imports
 
+SEEDS_OF ?= $(shell git rev-parse HEAD 2>/dev/null || echo released)
+HUNT_SECONDS ?= 120
+
+hunt: $(STAMP)  ## two minutes of simulated groups from seeds made of the commit (HUNT_SECONDS=...)
+	@$(BIN)/dhtex simulate --seeds-of $(SEEDS_OF) --seeds 1000000 --seconds $(HUNT_SECONDS) --jobs 2
+
+soak: $(STAMP)  ## an hour of them, from seeds nobody has run, and every test marked slow
+	@$(BIN)/dhtex simulate --seeds-of "$(SEEDS_OF) $$(date +%s)" --seeds 10000000 --seconds 3600 --jobs 2
+	@$(BIN)/python -m pytest -m slow
+
+model:  ## check the formal model of the order (needs spin and a C compiler)
+	@docs/model/check.sh
+
 check: lint types imports test  ## everything CI runs
 
+# matching-engine needs Python 3.12; the rivals stay out of the project's own environment.
+BENCH_PYTHON ?= $(firstword $(shell command -v python3.13 python3.12) $(PYTHON))
+bench-matching:  ## the matching engine beside others from PyPI, and the plot of its cost
+	@test -x .venv-bench/bin/python || $(BENCH_PYTHON) -m venv .venv-bench
+	@.venv-bench/bin/python -m pip install --quiet --disable-pip-version-check msgpack matplotlib pyorderbook \
+		lightmatchingengine order-matching pandera polars
+	@.venv-bench/bin/python -m pip install --quiet --disable-pip-version-check matching-engine \
+		|| echo "matching-engine needs Python 3.12; say which with: make BENCH_PYTHON=python3.12 bench-matching"
+	@PYTHONPATH=src .venv-bench/bin/python benchmarks/matching.py --json .venv-bench/figures.json
+	@.venv-bench/bin/python benchmarks/plot_matching.py .venv-bench/figures.json docs/explanation/matching-cost.svg
+
+BENCH_OPTIONS ?=
+bench-replication:  ## orders final on three processes, beside PySyncObj, JetStream and etcd (BENCH_OPTIONS="--uvloop")
+	@test -x .venv-bench/bin/python || $(PYTHON) -m venv .venv-bench
+	@.venv-bench/bin/python -m pip install --quiet --disable-pip-version-check --editable . pysyncobj nats-py grpcio uvloop
+	@command -v etcd >/dev/null || echo "etcd is not here: apt install etcd-server"
+	@command -v nats-server /usr/sbin/nats-server >/dev/null || echo "JetStream is not here: apt install nats-server"
+	@.venv-bench/bin/python benchmarks/replication.py $(BENCH_OPTIONS)
+
 clean:  ## remove what the other commands made
-	@rm -rf $(VENV) $(VENV)-lowest .coverage* htmlcov .mypy_cache .ruff_cache .import_linter_cache .pytest_cache .hypothesis dist
+	@rm -rf $(VENV) .venv-bench $(VENV)-lowest .coverage* htmlcov .mypy_cache .ruff_cache .import_linter_cache .pytest_cache .hypothesis dist

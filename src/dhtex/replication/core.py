@@ -158,6 +158,8 @@ class Core:
             case Phase.STOPPED:
                 return Role.STOPPED
             case Phase.FOLLOWING:
+                if self.wish is Wish.LEAVE:
+                    return Role.MEMBER
                 if self.wish is not Wish.MEMBER:
                     return Role.OBSERVING
                 return Role.EVICTED if self.was_member else Role.JOINING

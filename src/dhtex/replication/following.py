@@ -15,7 +15,7 @@ from dhtex.errors import MalformedMessage
 from dhtex.replication.core import NEVER, Core, Phase, Wish
 from dhtex.replication.effects import CatchUp, Destination
 from dhtex.replication.messages import AskHistory, AskSnapshot, History, Join, SnapshotOffer, SnapshotPiece
-from dhtex.replication.values import DIGEST_SIZE, NO_LINEAGE, HistoryItem, OrderKey, Snapshot
+from dhtex.replication.values import DIGEST_SIZE, NO_LINEAGE, HistoryItem, OrderKey, Snapshot, node_id_of_key
 
 
 class Download:
@@ -89,13 +89,15 @@ class Following:
         self._download: Download | None = None
         self._join_at = NEVER
         self._head = 0
+        self._started_at = 0
         self.deadline = NEVER
 
     def start(self, at: int | None = None) -> None:
         """Follow from now on, or from *at* (monotonic) on."""
         self._asked = None
         self._download = None
-        self.deadline = self._core.now.monotonic if at is None else at
+        self._started_at = self._core.now.monotonic
+        self.deadline = self._started_at if at is None else at
 
     def nudge(self) -> None:
         """There is news: ask at once, unless a snapshot is on its way."""
@@ -127,6 +129,9 @@ class Following:
             return
         if core.full:
             self.deadline = now + core.config.follow_timeout
+            return
+        if self._leaves and now - self._started_at >= core.config.stalled_after:
+            self._leave()
             return
         if now >= self._join_at:
             self._ask_to_join()
@@ -177,6 +182,9 @@ class Following:
             if answer.lineage == NO_LINEAGE:
                 return
             core.set_lineage(answer.lineage)
+        if self._leaves and core.view is not None and node_id_of_key(sender.public_key) in core.view.index:
+            self._leave()
+            return
         before = core.ledger.key
         self._head = answer.head
         self._take_items(answer.items)
@@ -258,6 +266,21 @@ class Following:
             and sender.public_key == target.public_key
             and self._core.phase in {Phase.FOLLOWING, Phase.INSTALLING}
         )
+
+    # -- leaving ---------------------------------------------------------------------------------------------
+
+    @property
+    def _leaves(self) -> bool:
+        """True for one that left the view by its own wish and waits to hear that the others know.
+
+        Until then they may need it: it may have been the only one to learn the decision, and part of every
+        majority that could make it again.
+        """
+        return self._core.wish is Wish.LEAVE and self._core.phase is Phase.FOLLOWING
+
+    def _leave(self) -> None:
+        self._core.enter(Phase.LEFT)
+        self.stop()
 
     # -- joining ---------------------------------------------------------------------------------------------
 

@@ -63,18 +63,24 @@ class Acceptor:
             self.promised = ballot
             self.offer = None
             self._save()
-        core.outbox.once_durable(lambda: self._promise(ballot, to, then))
+        view = core.view
+        core.outbox.once_durable(lambda: self._promise(view, ballot, to, then))
 
     def _promise(
-        self, ballot: Ballot, to: Destination | None, then: Callable[[Promise], None] | None
+        self,
+        view: View | None,
+        ballot: Ballot,
+        to: Destination | None,
+        then: Callable[[Promise], None] | None,
     ) -> None:
+        # The disk may have taken longer than the view lasted, and the next view has ballots of the same name.
         core = self._core
-        if ballot != self.promised or core.view is None or core.view_log is None:
+        if view is not core.view or ballot != self.promised or view is None or core.view_log is None:
             return
         # The journal keeps order: what was appended before the vote is durable with it.
         have = tuple(log.durable for log in core.view_log.logs)
-        clock = max(core.read_clock(), core.view.floor)
-        promise = Promise(core.lineage, core.view.number, ballot, self.accepted, self.value, have, clock)
+        clock = max(core.read_clock(), view.floor)
+        promise = Promise(core.lineage, view.number, ballot, self.accepted, self.value, have, clock)
         if then is not None:
             then(promise)
         elif to is not None:
@@ -106,7 +112,8 @@ class Acceptor:
             self.accepted, self.value = ballot, value
             self._save()
         self.offer = None
-        core.outbox.once_durable(lambda: self._accepted(ballot, to, then))
+        view = core.view
+        core.outbox.once_durable(lambda: self._accepted(view, ballot, to, then))
 
     def retry_offer(self) -> None:
         """Entries have arrived: the offer may be acceptable now."""
@@ -116,14 +123,16 @@ class Acceptor:
             if view_log is not None and view_log.holds(value.cut):
                 self.accept(ballot, value, to)
 
-    def _accepted(self, ballot: Ballot, to: Destination | None, then: Callable[[], None] | None) -> None:
+    def _accepted(
+        self, view: View | None, ballot: Ballot, to: Destination | None, then: Callable[[], None] | None
+    ) -> None:
         core = self._core
-        if ballot != self.promised or core.view is None:
+        if view is not core.view or ballot != self.promised or view is None:
             return
         if then is not None:
             then()
         elif to is not None:
-            core.send(to, BallotAccepted(core.lineage, core.view.number, ballot))
+            core.send(to, BallotAccepted(core.lineage, view.number, ballot))
 
     def _save(self) -> None:
         core = self._core

@@ -288,7 +288,7 @@ class Ordering:
             core.status_due = True
         else:
             core.view_log = None
-            core.enter(Phase.LEFT if core.wish is Wish.LEAVE else Phase.FOLLOWING)
+            core.enter(Phase.FOLLOWING)  # a leaver, too, until it knows that the others go on without it
         own = ledger.last_n.get(core.node_id, 0)
         self._submissions.drop_final(own)
         self._submissions.next_n = max(self._submissions.next_n, own + 1)
@@ -328,7 +328,9 @@ class Ordering:
                 break
         if self._ledger.key != before:
             self._submissions.drop_final(self._ledger.last_n.get(core.node_id, 0))
-            self._applied()
+            # A closed view's log still holds own entries beyond the cut, which a mark would call final.
+            if core.phase is not Phase.INSTALLING:
+                self._applied()
 
     def _take_view(self, view: View) -> bool:
         core = self._core

@@ -88,7 +88,10 @@ class Serving:
                 return
             self._last_request += 1
             self._reads[self._last_request] = (node_id, poll)
-            core.outbox.emit(ReadArchive(self._last_request, poll.after, core.config.history_reply_bytes_max))
+            read = ReadArchive(self._last_request, poll.after, core.config.history_reply_bytes_max)
+            # The journal serves what it has a final mark for, and an idle group's newest mark is still here.
+            core.outbox.flush_mark()
+            core.outbox.once_durable(lambda: core.outbox.emit(read))
         else:
             self._offer(poll.to)
 

@@ -56,6 +56,7 @@ class Process:
         replica: None while it is down.
         wiped: it lost its disk and is no member again yet.
         gone: it left, or stays down for good.
+        starts: how often it was started.
     """
 
     def __init__(
@@ -73,6 +74,7 @@ class Process:
         self.gone = False
         self.wiped = False
         self.leaving = False
+        self.starts = 0
         self._world = world
         self._signer = signer
         self._life = 0  # timers and looks of earlier lives mean nothing
@@ -90,6 +92,7 @@ class Process:
         world = self._world
         recovered = self.disk.recover(self.node_id)
         self._life += 1
+        self.starts += 1
         self.paused = False
         self.leaving = False
         self._driving = False

@@ -33,7 +33,10 @@ class Recovery:
     def __init__(self, world: World, clock_lead: int) -> None:
         """Args: *clock_lead* is how far timestamps may lie in the future, microseconds."""
         self._world = world
-        self._patience = SETTLE_ROUND_TRIPS * ROUND_TRIP + max(0, clock_lead)
+        # Every restart begins at the durable ceiling of the clock, so a crash loop drives a clock ahead.
+        restarts = max(process.starts for process in world.processes)
+        self._clock_lead = max(0, clock_lead) + restarts * world.plan.config.ceiling_ahead
+        self._patience = SETTLE_ROUND_TRIPS * ROUND_TRIP + self._clock_lead
         self._core = list(world.processes)
 
     def run(self) -> tuple[int, int]:
@@ -45,6 +48,8 @@ class Recovery:
         world = self._world
         self._heal()
         settled_after = self._settle()
+        world.run_until(world.now + self._clock_lead)  # a timestamp ahead of every clock delays what follows
+        settled_after = max(settled_after, self._settle())
         if world.plan.core_only:
             self._take_minority_away()
             settled_after = max(settled_after, self._settle())
@@ -62,8 +67,19 @@ class Recovery:
                 raise Violation(
                     "progress", f"{trouble}, {(world.now - begin) / SECOND:.0f} s after the last fault"
                 )
+            self._bring_back_last_members()
             world.run_until(world.now + _STEP)
         return world.now - begin
+
+    def _bring_back_last_members(self) -> None:
+        """Whoever left last is the group: others that still want to be in need it back."""
+        for process in self._core:
+            group = self._world.history.group_of(process.name)
+            if process.gone and group is not None:
+                newest = group.views[max(group.views)]
+                if newest.node_ids == (process.node_id,):
+                    process.gone = False
+                    process.start()
 
     def _heal(self) -> None:
         world = self._world
