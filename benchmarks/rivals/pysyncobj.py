@@ -1,8 +1,8 @@
 """PySyncObj (PyPI): Raft in Python, each member a process; a replicated method that counts opaque commands.
 
 As it comes it sends ten times a second, so a command alone waits 0.1 s and 1,000 in flight make at most 10,000 a
-second; sending more often costs throughput, so it is tuned here for one or the other. Its journal is never synced: it is compared with what leaves durability to the system, or
-to memory.
+second; sending more often costs throughput, so it is tuned here for one or the other. Its journal is never synced: it
+is compared with what leaves durability to the system, or to memory.
 """
 
 from __future__ import annotations

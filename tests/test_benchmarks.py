@@ -1,0 +1,31 @@
+"""The benchmark of the replicated path runs, and its members agree. What it measures is nobody's business here."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import sys
+from pathlib import Path
+
+import pytest
+
+SCRIPT = Path(__file__).parent.parent / "benchmarks" / "replication.py"
+
+
+@pytest.mark.e2e
+async def test_three_processes_end_with_one_digest(tmp_path: Path) -> None:
+    figures = tmp_path / "figures.json"
+    process = await asyncio.create_subprocess_exec(
+        sys.executable,
+        SCRIPT,
+        *("--seconds", "0.2", "--no-rivals", "--durability", "os", "--data-dir", tmp_path, "--json", figures),
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.STDOUT,
+    )
+    output, _ = await process.communicate()
+
+    assert process.returncode == 0, output.decode()
+    assert output.count(b"digest ") == 1
+    rows = json.loads(figures.read_text())["os"]
+    assert [row["load"]["submitters"] for row in rows] == [1, 1, 3, 1]
+    assert all(row["commands"] >= row["load"]["in_flight"] for row in rows)
