@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import os
 import random
 import sqlite3
 import stat
+import subprocess
+import sys
 import threading
 from pathlib import Path
 
@@ -223,19 +226,32 @@ async def test_nothing_is_left_running(tmp_path: Path) -> None:
     gc.collect()  # a connection left open would warn now
 
 
-def test_a_loop_that_ends_without_closing_the_journal_leaves_what_was_reported(tmp_path: Path) -> None:
-    async def forgetful() -> Journal:
-        journal = open_journal(tmp_path / "journal")
-        recorder = Recorder(journal)
-        await recorder.until_durable(recorder.write([Ceiling(7)]))
-        recorder.write([Ceiling(8)])
-        return journal
+@pytest.mark.e2e
+def test_a_program_that_forgets_to_close_ends_all_the_same_and_leaves_what_was_reported(
+    tmp_path: Path,
+) -> None:
+    program = """
+import asyncio, sys
+from pathlib import Path
+from dhtex.replication.records import Ceiling
+from journal.support import Recorder, open_journal
 
-    asyncio.run(forgetful())
-    writers = [thread for thread in threading.enumerate() if thread.name == "dhtex journal writer"]
-    for writer in writers:
-        writer.join(10)
-        assert not writer.is_alive()
+async def forgetful():
+    recorder = Recorder(open_journal(Path(sys.argv[1])))
+    await recorder.until_durable(recorder.write([Ceiling(7)]))
+    recorder.write([Ceiling(8)])
+
+asyncio.run(forgetful())
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", program, str(tmp_path / "journal")],
+        env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[1])},
+        capture_output=True,
+        timeout=60,
+        check=False,
+    )
+    assert (done.returncode, done.stderr) == (0, b"")
+    assert asyncio.run(state_of(tmp_path / "journal")).ceiling in (7, 8)
 
 
 async def test_an_error_that_is_not_a_full_disk_ends_it_with_a_sentence(tmp_path: Path) -> None:
