@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterator
+from typing import Any
 
 from dhtex.matching import (
     Amend,
@@ -42,30 +43,35 @@ class Dice:
 def commands(dice: Dice, time: int, n_max: int) -> Iterator[Command]:
     for _ in range(1 + dice.roll(5)):
         side, price, lots = Side(dice.roll(2)), 90 + dice.roll(20), 2 + dice.roll(15)
-        mode, of = SelfTrade(dice.roll(5)), OrderId(NODES[dice.roll(3)], 1 + dice.roll(n_max + 1))
-        match dice.roll(14):
+        mode = SelfTrade(dice.roll(5))
+        of = OrderId(NODES[dice.roll(3)], max(1, n_max - dice.roll(15)))
+        force: dict[str, Any] = (
+            {"time_in_force": TimeInForce.GTD, "expiry": time + dice.roll(40)} if dice.roll(3) == 0 else {}
+        )
+        match dice.roll(15):
             case 0:
                 yield Place(side, lots, kind=Kind.MARKET, self_trade=mode)
             case 1:
-                yield Place(side, lots, kind=Kind.STOP, trigger=price, self_trade=mode)
+                yield Place(side, lots, kind=Kind.STOP, trigger=price, self_trade=mode, **force)
             case 2:
                 yield Place(side, lots, kind=Kind.TRAILING_STOP, trail=1 + dice.roll(9))
             case 3:
                 yield Place(side, lots, price, display=2, self_trade=mode)
             case 4:
-                yield Place(side, lots, price, all_or_none=True)
+                yield Place(side, lots, price, all_or_none=True, **force)
             case 5:
-                yield Place(
-                    side, lots, price, time_in_force=TimeInForce.GTD, expiry=time + dice.roll(40), account="é"
-                )
+                yield Place(side, lots, price, account="é", **force)
             case 6:
                 yield Place(side, lots, price, time_in_force=TimeInForce.FOK, tag="t")
             case 7:
-                yield Amend(of, lots, price)
+                yield Amend(of, lots, price if dice.roll(2) else None)
             case 8:
                 yield Cancel(of)
             case 9:
                 yield CancelAll(side) if dice.roll(9) == 0 else SetPhase(Phase(dice.roll(2)))
+            case 10:
+                trigger = 90 + dice.roll(20)
+                yield Place(side, lots, price, Kind.STOP_LIMIT, trigger=trigger, self_trade=mode, **force)
             case _:
                 yield Place(side, lots, price, self_trade=mode)
 
