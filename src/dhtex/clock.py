@@ -6,7 +6,7 @@ Source: Kulkarni et al., *Logical Physical Clocks*, 2014; `design: replication, 
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,12 +21,12 @@ class Clock:
 
     def now(self, wall: int) -> Clock:
         """The clock read at *wall* (microseconds): at least *wall*, at least what it was."""
-        return self if wall <= self.last else replace(self, last=wall)
+        return self if wall <= self.last else Clock(wall)
 
     def tick(self, wall: int) -> Clock:
         """A value never used before: above what it was, at least *wall*."""
-        return replace(self, last=max(self.last + 1, wall))
+        return Clock(max(self.last + 1, wall))
 
     def observe(self, timestamp: int) -> Clock:
         """Not below a *timestamp* that somebody else used."""
-        return self if timestamp <= self.last else replace(self, last=timestamp)
+        return self if timestamp <= self.last else Clock(timestamp)

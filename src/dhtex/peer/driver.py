@@ -120,9 +120,10 @@ class Driver:
             register: gets the number of the first command, before anything is said about it.
         """
         registered = register(self.replica.submit(commands, count, now()))
-        # At the end of the turn, once for everything submitted in it.
+        # The first of a turn is carried out at once, all others together at its end.
         if self._drain_soon is None:
             self._drain_soon = asyncio.get_running_loop().call_soon(self._on_turn)
+            self.drain()
         return registered
 
     def on_notifications(

@@ -106,7 +106,9 @@ class Reassembler:
     @property
     def deadline(self) -> float | None:
         """When the next message is given up on, if there is one."""
-        return min((partial.expires for partial in self._partials.values()), default=None)
+        if not self._partials:  # nearly always, and asked for with every datagram
+            return None
+        return min(partial.expires for partial in self._partials.values())
 
     def _forget(self, message: int) -> None:
         self._size -= self._partials.pop(message).size

@@ -111,7 +111,9 @@ class Calls:
     @property
     def deadline(self) -> float | None:
         """When `take_due` has something to do, if there is a call."""
-        return min((min(call.deadline, call.retry_at) for call in self._calls.values()), default=None)
+        if not self._calls:  # nearly always, and asked for with every datagram
+            return None
+        return min(min(call.deadline, call.retry_at) for call in self._calls.values())
 
     def _jittered(self, delay: float) -> float:
         return delay * self._random.uniform(1 - JITTER, 1 + JITTER)
