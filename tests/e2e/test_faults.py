@@ -5,7 +5,9 @@ from __future__ import annotations
 import contextlib
 import os
 import random
+import shlex
 import signal
+import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -13,9 +15,9 @@ from pathlib import Path
 
 import pytest
 
-from e2e.dhtex_process import Event, Process, peer
+from e2e.dhtex_process import DHTEX, PATIENCE_S, Event, Process, dht_address, environment, grape, peer
 from e2e.network import Namespaces, Network, Proxy, Weather
-from e2e.test_market import assert_agree, assert_quiet, market
+from e2e.test_market import assert_agree, assert_quiet, facts, market
 
 pytestmark = pytest.mark.e2e
 
@@ -258,3 +260,52 @@ def test_a_clock_that_is_an_hour_wrong_is_refused_on_both_sides(tmp_path: Path, 
 
 def is_clock(event: Event) -> bool:
     return bool(event.get("kind") == "clock")
+
+
+@pytest.mark.parametrize("closed", ["<&-", ">&-", "<&- >&- 2>&-"])
+def test_a_peer_bears_that_its_streams_are_closed(closed: str) -> None:
+    command = f"echo 'buy 1 1' | {shlex.join(DHTEX)} peer --bn '' --ephemeral {closed}"
+    done = subprocess.run(
+        command,
+        shell=True,
+        capture_output=True,
+        text=True,
+        timeout=PATIENCE_S,
+        env=environment(),
+        check=False,
+    )
+    assert done.returncode == 0
+    assert done.stderr == ""
+
+
+def test_a_peer_ends_in_order_when_nobody_reads_what_it_says(tmp_path: Path) -> None:
+    with subprocess.Popen(
+        [*DHTEX, "peer", "--bn", "", "--ephemeral"],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        env=environment(dev=False),
+    ) as process:
+        assert process.stdin is not None
+        assert process.stdout is not None
+        assert process.stderr is not None
+        assert b"trades BTC-USD" in process.stdout.readline()
+        process.stdout.close()
+        process.stdin.write(b"buy 1 1\n")
+        process.stdin.flush()  # and stays open: it is not the end of the input that ends it
+        assert process.wait(PATIENCE_S) == 1
+        assert process.stderr.read() == b""
+
+
+def test_an_observer_founds_nothing_and_follows_once_there_is_a_group(tmp_path: Path) -> None:
+    with grape(tmp_path) as discovery:
+        bootstrap = dht_address(discovery)
+        with peer(tmp_path, "olga", bootstrap, "--observe", dev=False) as olga:
+            olga.hear(lambda event: "no group to join yet" in event.get("sentence", ""), "word that it waits")
+            with peer(tmp_path, "alice", bootstrap, dev=False) as alice:
+                alice.do("buy 1 50")
+                assert facts(olga, 1) == facts(alice, 1)
+                olga.tell("buy 1 1")
+                assert "observer" in olga.hear_event("refused")["reason"]
+                assert olga.end() == 0
+                assert_quiet(olga)

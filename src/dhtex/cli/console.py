@@ -33,7 +33,8 @@ class _Words(Completer):
         typed = before[-1]
         for word in self._candidates(before[:-1]):
             if word.startswith(typed.lower()):
-                yield Completion(word, start_position=-len(typed))
+                text = word if word.endswith("=") else f"{word} "
+                yield Completion(text, start_position=-len(typed), display=word)
 
     def _candidates(self, before: list[str]) -> list[str]:
         words = [word for word in before if word]

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
+import os
 import shutil
+import sys
 from typing import Any, Protocol
 
 import click
@@ -11,7 +14,13 @@ from rich.console import Console, RenderableType
 
 
 class Output(Protocol):
-    """Says things. Answers go to standard output; errors and talk are the caller's to send elsewhere."""
+    """Says things. Answers go to standard output; errors and talk are the caller's to send elsewhere.
+
+    Attributes:
+        unheard: set once nobody reads standard output any more, as after `| head -1`; the rest is said to nobody.
+    """
+
+    unheard: asyncio.Event
 
     def say(self, event: str, text: RenderableType | None, **fields: Any) -> None:
         """One thing that happened.
@@ -24,15 +33,32 @@ class Output(Protocol):
         ...
 
 
-class JsonOutput:
+class _StandardOutput:
+    """Standard output for as long as somebody reads it."""
+
+    def __init__(self) -> None:
+        self.unheard = asyncio.Event()
+
+    def _write(self, text: str) -> None:
+        try:
+            click.echo(text, nl=False)
+        except BrokenPipeError:
+            # What is still in its buffer goes nowhere, rather than failing once more when the program ends.
+            nowhere = os.open(os.devnull, os.O_WRONLY)
+            os.dup2(nowhere, sys.stdout.fileno())
+            os.close(nowhere)
+            self.unheard.set()
+
+
+class JsonOutput(_StandardOutput):
     """`{"event": …, …}` a line."""
 
     def say(self, event: str, text: RenderableType | None, **fields: Any) -> None:
         """See `Output`."""
-        click.echo(json.dumps({"event": event, **fields}))
+        self._write(json.dumps({"event": event, **fields}) + "\n")
 
 
-class TextOutput:
+class TextOutput(_StandardOutput):
     """Lines and tables. Rendered to text first, so that they appear whole above a prompt."""
 
     def say(self, event: str, text: RenderableType | None, **fields: Any) -> None:
@@ -40,9 +66,9 @@ class TextOutput:
         if text is None:
             return
         if isinstance(text, str):
-            click.echo(text)
+            self._write(f"{text}\n")
             return
         console = Console(width=min(shutil.get_terminal_size((100, 24)).columns, 100))
         with console.capture() as capture:
             console.print(text)
-        click.echo(capture.get(), nl=False)
+        self._write(capture.get())

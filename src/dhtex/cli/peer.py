@@ -110,9 +110,10 @@ def peer(
 
 
 async def _trade(make: Callable[[], Peer], as_json: bool, folder: Path | None) -> int:
-    """Run until the input ends, `quit`, a signal or a failure; the exit code."""
+    """Run until the input ends, `quit`, nobody reads the output, a signal or a failure; the exit code."""
     peer = make()
-    shell = Shell(peer, JsonOutput() if as_json else TextOutput())
+    output = JsonOutput() if as_json else TextOutput()
+    shell = Shell(peer, output)
     interactive = sys.stdin.isatty() and not as_json
     async with contextlib.AsyncExitStack() as stack:
         stack.push_async_callback(_end, asyncio.create_task(shell.tell_news()))
@@ -127,11 +128,14 @@ async def _trade(make: Callable[[], Peer], as_json: bool, folder: Path | None) -
         stack.push_async_callback(_cancel, work)
         failure = asyncio.create_task(peer.failure())
         stack.push_async_callback(_cancel, failure)
-        await asyncio.wait((work, failure), return_when=asyncio.FIRST_COMPLETED)
+        unheard = asyncio.create_task(output.unheard.wait())
+        stack.push_async_callback(_cancel, unheard)
+        await asyncio.wait((work, failure, unheard), return_when=asyncio.FIRST_COMPLETED)
         if failure.done():
             raise failure.result()
-        await work
-    return 1 if shell.refused else 0
+        if not unheard.done():
+            await work
+    return 1 if shell.refused or output.unheard.is_set() else 0
 
 
 async def _cancel(task: asyncio.Task[object]) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import signal
 import sys
 from collections.abc import Callable, Coroutine
@@ -11,8 +12,17 @@ from typing import Any
 
 def run(main: Callable[[], Coroutine[Any, Any, int]]) -> int:
     """Run *main* to its exit code. SIGINT and SIGTERM cancel it, which lets every `async with` end in order; 0 then."""
+    _open_standard_streams()
     with asyncio.Runner(loop_factory=_loop_factory()) as runner:
         return runner.run(_until_signalled(main))
+
+
+def _open_standard_streams() -> None:
+    """What the caller closed (`<&-`, `>&-`) becomes empty: a socket in its place would get what is meant for people."""
+    for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
+        if getattr(sys, name) is None:
+            descriptor = os.open(os.devnull, os.O_RDWR)  # the lowest free number, so this stream's own
+            setattr(sys, name, os.fdopen(descriptor, mode, closefd=False))
 
 
 def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import contextlib
+import ipaddress
 from collections.abc import Sequence
 from typing import Self
 
 from dhtex.dht import DhtClient, Discovery
 from dhtex.dht.addresses import format_address, split_host_port
-from dhtex.errors import NotRunning
+from dhtex.errors import NotRunning, UsageError
 from dhtex.identity import Identity
 from dhtex.transport import Address, Endpoint
 
@@ -39,13 +40,13 @@ class Node:
             advertise: `host:port` that others should use, when that differs, as behind a NAT.
             max_datagram: bytes; more than 1,200 is for paths known to carry it, such as a LAN.
         Raises:
-            UsageError: an address is not `host:port`.
+            UsageError: an address is not `host:port`, or the advertised one has a name for a host.
         """
         self.identity = identity if identity is not None else Identity.generate()
         self.bootstrap = tuple(bootstrap)
         for address in self.bootstrap:
             split_host_port(address)
-        advertised = split_host_port(advertise) if advertise else None
+        advertised = _advertised(advertise) if advertise else None
         self.endpoint = Endpoint(self.identity, host, port, advertise=advertised, max_datagram=max_datagram)
         self._host = host
         self._discovery: Discovery | None = None
@@ -97,3 +98,17 @@ class Node:
     def __repr__(self) -> str:
         where = format_address(self.endpoint.advertised) if self._running else "not listening"
         return f"<Node {self.identity!r} {where}>"
+
+
+def _advertised(text: str) -> Address:
+    """The address to give to others, who take numeric ones only: a look-up for each datagram would be in their way."""
+    host, port = split_host_port(text)
+    try:
+        numeric = not ipaddress.ip_address(host).is_unspecified
+    except ValueError:
+        numeric = False
+    if not numeric:
+        raise UsageError(
+            f"others cannot send to {host!r}; advertise a numeric address, as in 203.0.113.7:{port}"
+        )
+    return host, port
