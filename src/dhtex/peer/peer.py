@@ -279,8 +279,8 @@ class Peer:
     async def _live(self, driver: Driver, meeting: Meeting) -> None:
         """Find the group, and keep finding it."""
         founding = self._founding
-        if driver.replica.view is not None:
-            founding = Founding.JOIN  # it has a group already, whose history it will not leave behind
+        if driver.replica.view is not None or self._observe:
+            founding = Founding.JOIN  # the group it has, whose history it will not leave behind; or another's
         pause = LOOK_AGAIN_S
         while True:
             if driver.replica.role is Role.FOUNDING:
