@@ -36,6 +36,18 @@ def test_orders_go_through_and_their_events_come_out() -> None:
     assert exchange.take_applied() == []
 
 
+def test_changed_levels_are_those_of_their_own_entry_though_several_became_final() -> None:
+    exchange = Exchange(SPEC)
+    exchange.watched = True
+    exchange.apply(batch(ALICE, 1, encode_commands([limit(Side.SELL, "1", "50")]), 1), 1, 0)
+    exchange.apply(batch(BOB, 1, encode_commands([limit(Side.BUY, "1", "50")]), 1), 2, 0)
+    first, second = exchange.take_applied()
+    assert [(change.side, change.quantity) for change in first.changes] == [(Side.SELL, SPEC.quantity("1"))]
+    assert [(change.side, change.quantity) for change in second.changes if change.side is Side.SELL] == [
+        (Side.SELL, 0)
+    ]
+
+
 def test_skipped_commands_take_no_position() -> None:
     exchange = Exchange(SPEC)
     commands = encode_commands([limit(Side.SELL, "1", price) for price in ("50", "51", "52")])

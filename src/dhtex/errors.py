@@ -28,6 +28,14 @@ class OrderError(UsageError):
     """A command that no market could accept: bad number, unknown side, off the tick or the lot."""
 
 
+class UnknownOrder(OrderError):
+    """No open or pending order is called that."""
+
+
+class NotOwner(OrderError):
+    """The order is another node's; only its owner can cancel or amend it."""
+
+
 class MarketError(UsageError):
     """A market definition that makes no sense, such as a tick of zero."""
 

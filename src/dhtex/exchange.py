@@ -16,7 +16,7 @@ import msgpack
 
 from dhtex.errors import MalformedMessage
 from dhtex.locks import LockEvent, LockRequest, LockTable
-from dhtex.matching import Batch, MarketSpec, MatchingEngine
+from dhtex.matching import Batch, LevelChange, MarketSpec, MatchingEngine
 from dhtex.matching.commands import Row, decode_rows
 from dhtex.replication import CommandBatch
 
@@ -42,6 +42,7 @@ class Applied:
         timestamp: of all of them, microseconds since the epoch.
         orders: what the engine made of each run of orders; events are made when asked for.
         locks: `(n, event)` of every lock request.
+        changes: levels as the entry left them, each once a run of orders that touched it; none unless `watched`.
     """
 
     position: int
@@ -51,6 +52,7 @@ class Applied:
     timestamp: int
     orders: tuple[Batch, ...]
     locks: tuple[tuple[int, LockEvent], ...]
+    changes: tuple[LevelChange, ...]
 
 
 class Exchange:
@@ -60,12 +62,15 @@ class Exchange:
         spec: the market.
         engine: the book, for reading.
         locks: the lock table, for reading.
+        watched: somebody wants changed levels. They are taken down entry by entry, because the engine knows them only
+            until the next entry is applied, and several become final at once.
     """
 
     def __init__(self, spec: MarketSpec) -> None:
         self.spec = spec
         self.engine = MatchingEngine(spec)
         self.locks = LockTable()
+        self.watched = False
         self._applied: list[Applied] = []
 
     def take_applied(self) -> list[Applied]:
@@ -86,7 +91,7 @@ class Exchange:
             position=position,
             skip=skip,
         )
-        self._keep(batch, position, skip, (result,), ())
+        self._keep(batch, position, skip, (result,), (), self._changes(result))
         return result.digest_bytes
 
     def _keep(
@@ -96,6 +101,7 @@ class Exchange:
         skip: int,
         orders: tuple[Batch, ...],
         locks: tuple[tuple[int, LockEvent], ...],
+        changes: tuple[LevelChange, ...],
     ) -> None:
         self._applied.append(
             Applied(
@@ -106,12 +112,17 @@ class Exchange:
                 batch.timestamp,
                 orders,
                 locks,
+                changes,
             )
         )
+
+    def _changes(self, result: Batch) -> tuple[LevelChange, ...]:
+        return self.engine.changes(result) if self.watched and len(result) else ()
 
     def _apply_mixed(self, batch: CommandBatch, position: int, skip: int) -> bytes:
         orders: list[Batch] = []
         locks: list[tuple[int, LockEvent]] = []
+        changes: list[LevelChange] = []
         digested: list[bytes] = []
         n = batch.first_n + skip
         for request, commands, count in _runs(batch, skip):
@@ -126,6 +137,7 @@ class Exchange:
                     skip=0,
                 )
                 orders.append(result)
+                changes += self._changes(result)
                 digested.append(result.digest_bytes)
             else:
                 events = self.locks.apply(request, node_id=batch.origin, timestamp=batch.timestamp)
@@ -133,7 +145,7 @@ class Exchange:
                 digested += [msgpack.packb([e.name, e.node_id, str(e.outcome), e.until]) for e in events]
             n += count
             position += count
-        self._keep(batch, position - (batch.count - skip), skip, tuple(orders), tuple(locks))
+        self._keep(batch, position - (batch.count - skip), skip, tuple(orders), tuple(locks), tuple(changes))
         return b"".join(digested)
 
     def snapshot(self) -> bytes:

@@ -1,35 +1,15 @@
-"""Trades, results, books and members as tables and lines, and as plain values for JSON."""
+"""Trades, results, books and members as tables and lines for people."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from decimal import Decimal
-from typing import Any
 
 from rich.table import Table
 
 from dhtex.identity import short_id
 from dhtex.matching import OrderId
 from dhtex.peer import Depth, OpenOrder, OrderStatus, Peer, Result, TradeReport
-
-
-def plain(number: Decimal) -> str:
-    """A decimal without an exponent."""
-    return format(number, "f")
-
-
-def trade_fields(trade: TradeReport) -> dict[str, Any]:
-    """A trade for JSON."""
-    return {
-        "id": trade.trade_id,
-        "position": trade.position,
-        "price": plain(trade.price),
-        "quantity": plain(trade.quantity),
-        "maker": trade.maker.node_id.hex() + f":{trade.maker.n}",
-        "taker": trade.taker.node_id.hex() + f":{trade.taker.n}",
-        "aggressor": None if trade.aggressor is None else trade.aggressor.name.lower(),
-        "timestamp": trade.timestamp,
-    }
+from dhtex.peer.fields import peer_rows, plain
 
 
 def trade_line(trade: TradeReport, own: bytes) -> str:
@@ -43,19 +23,6 @@ def trade_line(trade: TradeReport, own: bytes) -> str:
 
 def _name(order: OrderId, own: bytes) -> str:
     return f"your {order}" if order.node_id == own else str(order)
-
-
-def result_fields(result: Result) -> dict[str, Any]:
-    """A result for JSON."""
-    return {
-        "order": str(result.order),
-        "position": result.position,
-        "status": result.status.value,
-        "filled": plain(result.filled),
-        "remaining": plain(result.remaining),
-        "reason": result.reason,
-        "fills": [{"price": plain(t.price), "quantity": plain(t.quantity)} for t in result.trades],
-    }
 
 
 def result_line(result: Result) -> str:
@@ -78,14 +45,6 @@ def result_line(result: Result) -> str:
         case OrderStatus.FILLED:
             pass
     return f"{result.order} final at {result.position}: {', '.join(parts)}"
-
-
-def depth_fields(depth: Depth) -> dict[str, Any]:
-    """A book for JSON: `[price, quantity]` a level, best first."""
-    return {
-        "bids": [[plain(level.price), plain(level.quantity)] for level in depth.bids],
-        "asks": [[plain(level.price), plain(level.quantity)] for level in depth.asks],
-    }
 
 
 def depth_table(depth: Depth, title: str) -> Table:
@@ -147,18 +106,6 @@ def orders_table(orders: Sequence[OpenOrder], pending: Sequence[tuple[OrderId, s
     return table
 
 
-def order_fields(order: OpenOrder) -> dict[str, Any]:
-    """An open order for JSON."""
-    return {
-        "order": str(order.id),
-        "side": order.side.name.lower(),
-        "quantity": plain(order.quantity),
-        "remaining": plain(order.remaining),
-        "price": None if order.price is None else plain(order.price),
-        "state": order.state,
-    }
-
-
 def peers_table(peer: Peer) -> Table:
     """The members of the view."""
     table = Table(
@@ -170,29 +117,6 @@ def peers_table(peer: Peer) -> Table:
     for row in peer_rows(peer):
         table.add_row(row["node"][:8], row["address"], "you" if row["you"] else "")
     return table
-
-
-def peer_rows(peer: Peer) -> list[dict[str, Any]]:
-    """The members of the view for JSON."""
-    if peer.view is None:
-        return []
-    return [
-        {"node": member.node_id.hex(), "address": member.address, "you": member.node_id == peer.node_id}
-        for member in peer.view.members
-    ]
-
-
-def status_fields(peer: Peer) -> dict[str, Any]:
-    """Where a peer is, for JSON."""
-    position = peer.position()
-    return {
-        "node": peer.node_id.hex(),
-        "role": peer.role.value,
-        "view": peer.view.number if peer.view else 0,
-        "position": position.number,
-        "digest": position.digest.hex(),
-        "pending": len(peer.pending()),
-    }
 
 
 def status_line(peer: Peer) -> str:

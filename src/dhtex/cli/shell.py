@@ -5,30 +5,36 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import deque
-from collections.abc import Coroutine
-from typing import Any, Final
+from collections.abc import AsyncIterator, Callable, Coroutine
+from typing import Any, Final, TypeVar
 
 from dhtex.cli.output import Output
 from dhtex.cli.prompt import USAGE, Quit, Send, Show, describe, parse
 from dhtex.cli.render import (
-    depth_fields,
     depth_table,
-    order_fields,
     orders_table,
-    peer_rows,
     peers_table,
-    result_fields,
     result_line,
-    status_fields,
     status_line,
-    trade_fields,
     trade_line,
     trades_table,
 )
 from dhtex.errors import Busy, DhtexError, FellBehind, NotRunning, OrderError
 from dhtex.identity import short_id
 from dhtex.matching import OrderId
-from dhtex.peer import Order, OrderStatus, Peer, TradeReport
+from dhtex.peer import Order, OrderStatus, Peer, Subscription, TradeReport
+from dhtex.peer.fields import (
+    depth_fields,
+    event_fields,
+    order_fields,
+    peer_rows,
+    result_fields,
+    status_fields,
+    trade_fields,
+)
+from dhtex.peer.finding import find_own
+
+T = TypeVar("T")
 
 TRADES_KEPT: Final = 1000
 """Trades the `trades` command can show; older ones are in the journal."""
@@ -78,15 +84,7 @@ class Shell:
         return word in USAGE and word not in ("buy", "sell", "amend", "cancel", "help")
 
     def _find(self, text: str) -> OrderId:
-        own = self._peer.node_id
-        mine = [order for order, _ in self._peer.pending() if _is_written(order, text)]
-        found = mine or self._peer.book.find(text)
-        own_found = [order for order in found if order.node_id == own]
-        if own_found:
-            return own_found[0]
-        if found:
-            raise OrderError(f"{text} is not your order; only its owner can cancel or amend it")
-        raise OrderError(f"no open order is called {text}; `orders` lists yours")
+        return find_own(self._peer, text)
 
     def _send(self, action: Send) -> None:
         try:
@@ -177,23 +175,23 @@ class Shell:
 
     async def _tell_trades(self) -> None:
         own = self._peer.node_id
-        async for trade in self._trade_news:
+        async for trade in _all(self._trade_news, self._peer.trades):
             self._trades.append(trade)
-            self._output.say("trade", trade_line(trade, own), **trade_fields(trade))
+            if not self._peer.is_catching_up:  # history is no news; `trades` shows the last of it
+                self._output.say("trade", trade_line(trade, own), **trade_fields(trade))
 
     async def _tell_group(self) -> None:
-        async for event in self._group_news:
-            self._output.say(
-                "group",
-                f"* {event.text}",
-                kind=event.kind,
-                sentence=event.text,
-                node=None if event.node_id is None else event.node_id.hex(),
-                value=event.value,
-                members=[node_id.hex() for node_id in event.members],
-            )
+        async for event in _all(self._group_news, self._peer.group_events):
+            self._output.say("group", f"* {event.text}", **event_fields(event))
 
 
-def _is_written(order: OrderId, text: str) -> bool:
-    prefix, _, n = text.lower().partition(":")
-    return n == str(order.n) and bool(prefix) and order.node_id.hex().startswith(prefix)
+async def _all(news: Subscription[T], again: Callable[[], Subscription[T]]) -> AsyncIterator[T]:
+    """Everything of *news*; where it came faster than it could be said, what follows."""
+    while True:
+        try:
+            async for item in news:
+                yield item
+        except FellBehind:
+            news = again()
+        else:
+            return

@@ -141,6 +141,7 @@ class Peer:
         self._contacts = tuple(split_host_port(contact) for contact in contacts)
         self._founding = founding
         self._observe = observe
+        self._wanted = frozenset({Role.OBSERVING if observe else Role.MEMBER})
         self._wait = wait
         self._durability = durability
         self._allow = frozenset(NodeId(node_id) for node_id in allow) if allow is not None else None
@@ -369,9 +370,8 @@ class Peer:
                 self._trades.publish(*trades_of(self.spec, applied))
             if self._changes:
                 last = applied.position + applied.count - 1
-                for batch in applied.orders:
-                    changes = self._exchange.engine.changes(batch)
-                    self._changes.publish(*(book_change(self.spec, change, last) for change in changes))
+                self._changes.publish(*(book_change(self.spec, change, last) for change in applied.changes))
+        self._exchange.watched = bool(self._changes)
 
     def _publish(self, event: GroupEvent) -> None:
         logger.info("%s: %s", self.spec.symbol, event.text)
@@ -432,9 +432,33 @@ class Peer:
         return self.replica.role
 
     @property
+    def is_catching_up(self) -> bool:
+        """True while what becomes final here is history to the group."""
+        return self._driver is not None and self._driver.replica.role in (Role.JOINING, Role.EVICTED)
+
+    @property
     def view(self) -> View | None:
         """The membership as this peer knows it, or None."""
         return self.replica.view
+
+    @property
+    def has_quorum(self) -> bool:
+        """False while this peer hears fewer than a majority of the members: orders are pending."""
+        return self.replica.has_quorum
+
+    @property
+    def is_ready(self) -> bool:
+        """Part of its group: a member, or an observer when it only observes. False while it is being decided anew."""
+        return self.replica.role in self._wanted
+
+    @property
+    def counters(self) -> dict[str, int]:
+        """What happened to datagrams (of all markets on the node), and `malformed_…` messages of this market.
+
+        The words of the datagrams are listed in `docs/reference/wire-format.md`.
+        """
+        malformed = {f"malformed_{reason}": n for reason, n in self._running().counters.items()}
+        return {**self.node.endpoint.counters, **malformed}
 
     def position(self) -> Position:
         """How far this peer is in the total order, and the digest there."""
@@ -457,8 +481,7 @@ class Peer:
             NotRunning: the peer was closed first.
             StorageError: the journal failed.
         """
-        wanted = {Role.OBSERVING} if self._observe else {Role.MEMBER}
-        while self._running().replica.role not in wanted:
+        while self._running().replica.role not in self._wanted:
             await self._moved.wait()
 
     async def failure(self) -> DhtexError:
@@ -615,6 +638,7 @@ class Peer:
 
     def book_changes(self) -> Subscription[BookChange]:
         """Every changed price level from now on; applied to `book.depth()` taken before, they give the next."""
+        self._exchange.watched = True
         return self._changes.subscribe()
 
     def group_events(self) -> Subscription[GroupEvent]:
