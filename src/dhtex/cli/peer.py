@@ -20,6 +20,7 @@ from dhtex.cli.progress import show_catch_up
 from dhtex.cli.running import run
 from dhtex.cli.shell import Shell
 from dhtex.errors import NotRunning
+from dhtex.gateway import Gateway
 from dhtex.matching import MarketSpec
 from dhtex.peer import Durability, Founding, Peer, default_data_dir
 
@@ -57,6 +58,15 @@ _DURABILITY: Final = click.Choice(("fsync", "os"))
 @click.option(
     "--max-datagram", default=1200, type=click.IntRange(512, 8192), help="Bytes; more only on a LAN."
 )
+@click.option(
+    "--api", type=click.IntRange(0, 65535), default=None, help="Serve the HTTP API on this TCP port."
+)
+@click.option(
+    "--api-public",
+    is_flag=True,
+    help="Serve it on --host, where anybody can trade as this peer; else on loopback.",
+)
+@click.option("--api-name", multiple=True, help="A host name under which clients reach the API; repeatable.")
 @click.option("--json", "as_json", is_flag=True, help="One JSON object a line instead of text.")
 @log_options
 def peer(
@@ -76,6 +86,9 @@ def peer(
     observe: bool,
     allow: frozenset[bytes] | None,
     max_datagram: int,
+    api: int | None,
+    api_public: bool,
+    api_name: tuple[str, ...],
     as_json: bool,
     log_level: str,
     log_json: bool,
@@ -106,10 +119,17 @@ def peer(
             max_datagram=max_datagram,
         )
 
-    sys.exit(run(lambda: _trade(make, as_json, folder)))
+    def serve(peer: Peer) -> Gateway | None:
+        if api is None:
+            return None
+        return Gateway(peer, host if api_public else "127.0.0.1", api, public=api_public, hosts=api_name)
+
+    sys.exit(run(lambda: _trade(make, serve, as_json, folder)))
 
 
-async def _trade(make: Callable[[], Peer], as_json: bool, folder: Path | None) -> int:
+async def _trade(
+    make: Callable[[], Peer], serve: Callable[[Peer], Gateway | None], as_json: bool, folder: Path | None
+) -> int:
     """Run until the input ends, `quit`, nobody reads the output, a signal or a failure; the exit code."""
     peer = make()
     output = JsonOutput() if as_json else TextOutput()
@@ -119,7 +139,10 @@ async def _trade(make: Callable[[], Peer], as_json: bool, folder: Path | None) -
         stack.push_async_callback(_end, asyncio.create_task(shell.tell_news()))
         stack.push_async_callback(shell.close)
         await stack.enter_async_context(peer)
-        shell.started()
+        gateway = serve(peer)
+        if gateway is not None:
+            await stack.enter_async_context(gateway)
+        shell.started(gateway.url if gateway is not None else None)
         if interactive:
             work = asyncio.create_task(converse(shell, peer, folder))
         else:

@@ -158,15 +158,21 @@ class Shell:
 
     # -- news out -----------------------------------------------------------------------------------------------
 
-    def started(self) -> None:
-        """Say who this is and where."""
+    def started(self, api: str | None = None) -> None:
+        """Say who this is and where.
+
+        Args:
+            api: URL of the HTTP API, when there is one.
+        """
         peer = self._peer
+        where = f"{peer.address}, HTTP API on {api}" if api else peer.address
         self._output.say(
             "started",
-            f"{short_id(peer.node_id)} trades {peer.spec.symbol} at {peer.address}",
+            f"{short_id(peer.node_id)} trades {peer.spec.symbol} at {where}",
             market=peer.spec.symbol,
             node=peer.node_id.hex(),
             address=peer.address,
+            api=api,
         )
 
     async def tell_news(self) -> None:
