@@ -1,11 +1,11 @@
 """A Grape beside the original: the same requests, the same run, ratios.
 
     python benchmarks/grape.py                  # everything, about three minutes
-    python benchmarks/grape.py --seconds 1      # quick
+    python benchmarks/grape.py --seconds 0.5    # quick
 
 Needs `wrk` (Debian: apt-get install wrk) and, for the original, node and npm; without them dhtex is measured alone. Two
-Grapes of each kind run on loopback, each in its own process; wrk talks to one. Numbers depend on the machine and on
-what else it does, ratios of one run much less.
+Grapes of each kind run on loopback, each in its own process; wrk talks to one. Each case is measured in turns, so that
+whatever else the machine does meets both; the medians are shown. Numbers depend on the machine, ratios much less.
 """
 
 from __future__ import annotations
@@ -29,6 +29,7 @@ from pathlib import Path
 from typing import Any
 
 NAMES = 1_000
+TURNS = 3
 NODE_PACKAGE = {"name": "bench", "private": True, "dependencies": {"grenache-grape": "1.0.0"}}
 
 SCRIPTS = {
@@ -75,10 +76,10 @@ PATHS = {
 
 
 @dataclass(frozen=True)
-class Pair:
-    """Two running Grapes."""
+class Grapes:
+    """Running Grapes of one kind, each with the first ones as bootstrap."""
 
-    ports: tuple[int, int]
+    ports: tuple[int, ...]
     processes: tuple[subprocess.Popen[bytes], ...]
 
     def memory_mib(self) -> float:
@@ -108,42 +109,56 @@ def post(port: int, path: str, data: Any) -> Any:
 
 
 @contextlib.contextmanager
-def running(command: list[str]) -> Iterator[Pair]:
-    """Two Grapes started with *command* and the original's options, until the block ends."""
-    dp_a, dp_b, aph_a, aph_b = free_ports(4)
-    options = [(dp_a, aph_a, dp_b), (dp_b, aph_b, dp_a)]
+def running(command: list[str], count: int = 2) -> Iterator[Grapes]:
+    """Grapes started with *command* and the original's options, until the block ends."""
+    ports = free_ports(2 * count)
+    dht, http = ports[:count], ports[count:]
     processes = tuple(
         subprocess.Popen(
-            [*command, "--dp", str(dp), "--aph", str(aph), "--bn", f"127.0.0.1:{other}"],
+            [*command, "--dp", str(dht[n]), "--aph", str(http[n]), "--bn", _bootstrap(dht, n)],
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
         )
-        for dp, aph, other in options
+        for n in range(count)
     )
     try:
-        deadline_s = time.monotonic() + 20
-        while True:
-            try:
-                if post(aph_a, "/announce", ["warm-up", 1]) == 1 and post(aph_b, "/lookup", "warm-up"):
-                    break
-            except OSError:
-                pass
+        deadline_s = time.monotonic() + 90
+        while not all(_answers(port) for port in http) or not _is_joined(http):
             if time.monotonic() > deadline_s:
                 raise SystemExit(f"{command} did not start")
-            time.sleep(0.1)
-        yield Pair((aph_a, aph_b), processes)
+            time.sleep(0.2)
+        yield Grapes(tuple(http), processes)
     finally:
         for process in processes:
             process.terminate()
         for process in processes:
-            process.wait(10)
+            process.wait(30)
 
 
-def fill(pair: Pair) -> str:
+def _bootstrap(ports: list[int], own: int) -> str:
+    return ",".join(f"127.0.0.1:{port}" for n, port in enumerate(ports[:3]) if n != own)
+
+
+def _answers(port: int) -> bool:
+    with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), 1):
+        return True
+    return False
+
+
+def _is_joined(ports: list[int]) -> bool:
+    try:
+        return isinstance(post(ports[-1], "/announce", ["warm-up", 1]), int) and bool(
+            post(ports[0], "/lookup", "warm-up")
+        )
+    except OSError:
+        return False
+
+
+def fill(grapes: Grapes) -> str:
     """Announce the names, put an item; its key."""
     for n in range(NAMES):
-        post(pair.ports[0], "/announce", [f"svc {n}", 1337])
-    key: str = post(pair.ports[0], "/put", {"v": "value"})
+        post(grapes.ports[0], "/announce", [f"svc {n}", 1337])
+    key: str = post(grapes.ports[0], "/put", {"v": "value"})
     return key
 
 
@@ -164,24 +179,31 @@ def wrk(script: str, url: str, connections: int, seconds: float) -> float:
     return float(found[1])
 
 
-def measure(pair: Pair, key: str, seconds: float) -> dict[tuple[str, int], float]:
-    """Every script at 1 and 32 connections."""
-    rates: dict[tuple[str, int], float] = {}
-    for name, script in SCRIPTS.items():
+def measure(all_grapes: dict[str, Grapes], seconds: float) -> dict[tuple[str, int], list[float]]:
+    """The median rate of each kind for every script at 1 and 32 connections, measured in turns."""
+    keys = {name: fill(grapes) for name, grapes in all_grapes.items()}
+    rates: dict[tuple[str, int], list[float]] = {}
+    for case, script in SCRIPTS.items():
         for connections in (1, 32):
-            url = f"http://127.0.0.1:{pair.ports[0]}{PATHS[name]}"
-            rates[name, connections] = wrk(script.replace("KEY", key), url, connections, seconds)
+            turns: dict[str, list[float]] = {name: [] for name in all_grapes}
+            for _ in range(TURNS):
+                for name, grapes in all_grapes.items():
+                    url = f"http://127.0.0.1:{grapes.ports[0]}{PATHS[case]}"
+                    turns[name].append(wrk(script.replace("KEY", keys[name]), url, connections, seconds))
+            rates[case, connections] = [statistics.median(turn) for turn in turns.values()]
     return rates
 
 
-def lookup_latency_ms(pair: Pair) -> float:
-    """Median of first look-ups, one after the other, each for a name announced at the other Grape just before."""
+def first_lookup_ms(grapes: Grapes) -> float:
+    """Median of look-ups for a name that another Grape announced just before."""
     times: list[float] = []
     for n in range(200):
-        post(pair.ports[1], "/announce", [f"fresh {n}", 1])
+        post(grapes.ports[-1], "/announce", [f"fresh {n}", 1])
         started_s = time.perf_counter()
-        post(pair.ports[0], "/lookup", f"fresh {n}")
+        found = post(grapes.ports[0], "/lookup", f"fresh {n}")
         times.append((time.perf_counter() - started_s) * 1000)
+        if not found:
+            raise SystemExit(f"fresh {n} was not found")
     return statistics.median(times)
 
 
@@ -201,7 +223,7 @@ def original_command() -> list[str] | None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--seconds", type=float, default=5.0, help="length of each measurement")
+    parser.add_argument("--seconds", type=float, default=2.0, help="length of each turn")
     seconds = parser.parse_args().seconds
     if shutil.which("wrk") is None:
         raise SystemExit("this needs wrk (Debian: apt-get install wrk)")
@@ -209,23 +231,25 @@ def main() -> None:
     original = original_command()
     if original is not None:
         commands["original"] = original
-    rates: dict[str, dict[tuple[str, int], float]] = {}
-    more: dict[str, tuple[float, float]] = {}
-    for name, command in commands.items():
-        with running(command) as pair:
-            key = fill(pair)
-            rates[name] = measure(pair, key, seconds)
-            more[name] = lookup_latency_ms(pair), pair.memory_mib()
-    print(f"| {'requests a second':24} | conn. | {' | '.join(f'{name:>9}' for name in commands)} | ratio |")
-    print(f"| {'-' * 24} | ----: |{' ---------: |' * len(commands)} ----: |")
-    for case in rates["dhtex"]:
-        row = [rates[name][case] for name in commands]
-        ratio = f"{row[0] / row[1]:5.2f}" if len(row) > 1 else "    -"
-        print(f"| {case[0]:24} | {case[1]:5} | {' | '.join(f'{rate:9,.0f}' for rate in row)} | {ratio} |")
-    for index, text in enumerate(("first look-up, median ms", "memory, MiB")):
-        values = [more[name][index] for name in commands]
-        ratio = f"{values[0] / values[1]:5.2f}" if len(values) > 1 else "    -"
-        print(f"| {text:24} |       | {' | '.join(f'{value:9.2f}' for value in values)} | {ratio} |")
+    rows: list[tuple[str, str, list[float], str]] = []
+    with contextlib.ExitStack() as stack:
+        grapes = {name: stack.enter_context(running(command)) for name, command in commands.items()}
+        for (case, connections), rates in measure(grapes, seconds).items():
+            rows.append((case, str(connections), rates, ",.0f"))
+        rows.append(
+            ("first look-up, 2 Grapes, ms", "", [first_lookup_ms(two) for two in grapes.values()], ".2f")
+        )
+        rows.append(("memory, MiB", "", [two.memory_mib() for two in grapes.values()], ".0f"))
+    latencies: list[float] = []
+    for command in commands.values():
+        with running(command, 20) as twenty:
+            latencies.append(first_lookup_ms(twenty))
+    rows.append(("first look-up, 20 Grapes, ms", "", latencies, ".2f"))
+    print(f"| requests a second | connections | {' | '.join(commands)} | ratio |")
+    print(f"| --- | ---: |{' ---: |' * len(commands)} ---: |")
+    for case, conns, values, form in rows:
+        ratio = f"{values[0] / values[1]:.2f}" if len(values) > 1 else ""
+        print(f"| {case} | {conns} | {' | '.join(format(value, form) for value in values)} | {ratio} |")
 
 
 if __name__ == "__main__":

@@ -110,6 +110,18 @@ def test_a_shortlist_is_bounded_whatever_is_named() -> None:
     assert len(shortlist._candidates) <= QUERIES_MAX + 16
 
 
+def test_two_ids_at_one_address_do_not_hold_a_lookup_up() -> None:
+    """A node that came back under a new id is known under both: the second of them is nobody to wait for."""
+    source = random.Random(11)
+    for count in range(1, 12):
+        contacts = [Contact(source.randbytes(20), ("10.0.0.1", 1 + n // 2)) for n in range(2 * count)]
+        shortlist = _shortlist(contacts)
+        while queries := shortlist.next_queries():
+            for contact in queries:
+                shortlist.answered(contact, [], contact)
+        assert shortlist.is_done
+
+
 def test_a_node_under_a_new_id_answers_in_place_of_the_old() -> None:
     old, new = _contacts(2, 6)
     shortlist = _shortlist([old])
@@ -223,10 +235,12 @@ async def test_churn() -> None:
         looked = missed = stale = 0
         source = random.Random(9)
         while not churning.done():
-            n = source.randrange(30)
-            found = await source.choice(survivors).lookup(f"svc {n}")
-            looked += 1
-            missed += ("127.0.0.1", 1000 + n) not in found
+            chosen = [source.randrange(30) for _ in range(10)]
+            answers = await asyncio.gather(*(source.choice(survivors).lookup(f"svc {n}") for n in chosen))
+            looked += len(chosen)
+            missed += sum(
+                ("127.0.0.1", 1000 + n) not in found for n, found in zip(chosen, answers, strict=True)
+            )
             n = source.randrange(30)
             if n in gone_s and loop.time() - gone_s[n] > age_s + 1:
                 stale += bool(await source.choice(survivors).lookup(f"gone {n}"))

@@ -147,6 +147,18 @@ async def test_a_hundred_grapes_find_one_service() -> None:
             assert await grape.lookup("svc") == []
 
 
+async def test_announce_tells_how_many_others_keep_it() -> None:
+    async with Grape() as a, Grape(bootstrap=[a.dht_address]) as b, Grape(bootstrap=[a.dht_address]) as c:
+        await asyncio.gather(b.ready(), c.ready())
+        for _ in range(2):
+            assert (await post(b.http_address, "/announce", ["svc", 5])).json == 2
+        async with Grape(bootstrap=[a.dht_address]) as newcomer:
+            await newcomer.ready()
+            assert (await post(b.http_address, "/announce", ["svc", 5])).json == 3
+            assert (await post(c.http_address, "/unannounce", ["svc", 5])).json == 1
+            assert await newcomer.lookup("svc") == []
+
+
 async def test_a_client_uses_the_network_and_stores_nothing() -> None:
     async with (
         Grape(http_port=None) as a,

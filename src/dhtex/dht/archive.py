@@ -39,6 +39,10 @@ class Archive:
         self._offers: set[asyncio.Future[Outcome]] = set()
         self._told: OrderedDict[bytes, float] = OrderedDict()
 
+    def contact_found(self) -> None:
+        """Somebody new may have to keep what all others took already."""
+        self._told.clear()
+
     def is_fresh(self, key: bytes) -> bool:
         """True when every node that keeps the immutable item took it within the last `answer_age_s`."""
         return self._told.get(key, 0.0) > self._network.now_s

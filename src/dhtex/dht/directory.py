@@ -13,6 +13,7 @@ import asyncio
 import logging
 import random
 from collections import Counter, OrderedDict
+from typing import NamedTuple
 
 from dhtex.dht.contacts import Contact
 from dhtex.dht.crawl import Crawl
@@ -31,6 +32,21 @@ REFRESH_CONCURRENCY = 16
 """Own announcements renewed at once."""
 
 
+class Kept(NamedTuple):
+    """Who keeps an announcement: how many other nodes, and whether this one does."""
+
+    others: int
+    here: bool
+
+    @property
+    def total(self) -> int:
+        """How many nodes keep it."""
+        return self.others + self.here
+
+
+_NEVER = (0.0, Kept(0, False))
+
+
 class Directory:
     """Announce and look up, for one node."""
 
@@ -41,7 +57,7 @@ class Directory:
         self._own_host = own_address[0]
         self._answers: OrderedDict[bytes, tuple[float, frozenset[Address]]] = OrderedDict()
         self._crawls: dict[bytes, asyncio.Future[list[Address]]] = {}
-        self._told: OrderedDict[_Service, float] = OrderedDict()
+        self._told: OrderedDict[_Service, tuple[float, Kept]] = OrderedDict()
         self._services: dict[_Service, float] = {}
         self._changed = asyncio.Event()
         if serving is not None:
@@ -49,12 +65,17 @@ class Directory:
 
     # --- announce ---
 
-    def is_fresh(self, key: bytes, port: int) -> bool:
-        """True when the service was announced to every node that keeps it within the last `answer_age_s`."""
-        return self._told.get((key, port), 0.0) > self._network.now_s
+    def told(self, key: bytes, port: int) -> Kept | None:
+        """Who keeps the service, if every node that should took it within the last `answer_age_s`, else None."""
+        until_s, kept = self._told.get((key, port), _NEVER)
+        return kept if until_s > self._network.now_s else None
 
-    async def announce(self, key: bytes, port: int) -> int:
-        """Announce once; how many nodes keep it."""
+    def contact_found(self) -> None:
+        """Somebody new may have to keep what all others took already."""
+        self._told.clear()
+
+    async def announce(self, key: bytes, port: int) -> Kept:
+        """Announce once; who keeps it now."""
         service = (key, port)
         network = self._network
         now_s = network.now_s
@@ -63,20 +84,20 @@ class Directory:
         kept_at = Counter(
             outcome.result[0] for outcome in outcomes if isinstance(outcome, Answer) and outcome.result
         )
-        kept = kept_at.total()
         if kept_at:
             # What most storers saw is what others will connect to.
             self._own_host = kept_at.most_common(1)[0][0]
-        if self._serving is not None and (network.keeps(key) or not kept):
+        here = self._serving is not None and (network.keeps(key) or not kept_at)
+        if self._serving is not None and here:
             self._serving.announce(key, (self._own_host, port or self._own_address[1]), network.now_s)
-            kept += 1
-        if kept and kept_at.total() == len(contacts):
-            self._told[service] = now_s + network.settings.answer_age_s
+        kept = Kept(kept_at.total(), here)
+        if kept.others == len(contacts):
+            self._told[service] = now_s + network.settings.answer_age_s, kept
             if len(self._told) > network.settings.names_max:
                 self._told.popitem(last=False)
         return kept
 
-    async def keep_announcing(self, key: bytes, port: int) -> int:
+    async def keep_announcing(self, key: bytes, port: int) -> Kept:
         """Announce now and again at half age until `unannounce`."""
         self._services[key, port] = self._next_s()
         self._changed.set()
@@ -190,6 +211,7 @@ class Directory:
 
     def _forget_answer(self, key: bytes, address: Address) -> None:
         self._answers.pop(key, None)
+        self._told.pop((key, address[1]), None)
 
 
 def _join(local: list[Address], remote: frozenset[Address]) -> list[Address]:

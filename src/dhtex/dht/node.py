@@ -26,7 +26,7 @@ from kademlia.network import Server
 from dhtex.dht import addresses as addressing
 from dhtex.dht.archive import Archive
 from dhtex.dht.contacts import Contact
-from dhtex.dht.directory import Directory
+from dhtex.dht.directory import Directory, Kept
 from dhtex.dht.events import EventFeed, EventStream
 from dhtex.dht.face import Address, AnnouncementStored, ContactFound, ContactLost
 from dhtex.dht.items import Item
@@ -240,15 +240,15 @@ class DhtNode(Server):  # type: ignore[misc]  # kademlia ships no types
         """Say that a service is at this machine's address and *port*, until `unannounce`; see
         `Discovery.announce`.
         """
-        return await self._now.directory.keep_announcing(check_key(key), _check_port(port))
+        return (await self._now.directory.keep_announcing(check_key(key), _check_port(port))).total
 
-    async def announce_once(self, key: bytes | str, port: int) -> int:
-        """As `announce`, but it ends with its age: whoever calls this calls it again."""
+    async def announce_once(self, key: bytes | str, port: int) -> Kept:
+        """As `announce`, but it ends with its age: whoever calls this calls it again. Says who keeps it."""
         return await self._now.directory.announce(check_key(key), _check_port(port))
 
-    def is_announced(self, key: bytes, port: int) -> bool:
-        """True when the service was announced so lately that doing it again would change nothing anywhere."""
-        return self._now.directory.is_fresh(key, port)
+    def announced(self, key: bytes, port: int) -> Kept | None:
+        """Who keeps the service, if it was announced so lately that again would change nothing, else None."""
+        return self._now.directory.told(key, port)
 
     async def unannounce(self, key: bytes | str, port: int) -> bool:
         """Take an announcement back, here and at the nodes that keep it; true when there was one."""
@@ -360,6 +360,8 @@ class _Running:
 
     def _contact_found(self, contact: Contact) -> None:
         self._feed.tell(ContactFound(contact.id, contact.address))
+        self.directory.contact_found()
+        self.archive.contact_found()
         self.archive.welcome(contact)
 
     def _contact_lost(self, contact: Contact) -> None:

@@ -116,16 +116,15 @@ class Shortlist:
         """Contacts to ask now; each is given out once and must end in `answered` or `failed`."""
         active = inflight = 0
         for candidate in self._candidates:
+            if candidate.status is Status.NEW and candidate.contact.address in self._asked:
+                candidate.status = Status.FAILED  # another id was asked there meanwhile
             active += candidate.status is Status.ASKED
             inflight += candidate.status in (Status.ASKED, Status.STALLED)
         chosen: list[Contact] = []
         for candidate in self._closest(late_too=False):
             if active >= self._alpha or inflight >= self._inflight_max or self.queries >= QUERIES_MAX:
                 break
-            if candidate.status is not Status.NEW:
-                continue
-            if candidate.contact.address in self._asked:  # another id was asked there meanwhile
-                candidate.status = Status.FAILED
+            if candidate.status is not Status.NEW or candidate.contact.address in self._asked:
                 continue
             candidate.status = Status.ASKED
             self._asked.add(candidate.contact.address)

@@ -16,6 +16,7 @@ from typing import Any
 
 from dhtex.dht import DhtNode, Item, bencode, key_of
 from dhtex.dht.addresses import PORT_MAX, format_address
+from dhtex.dht.directory import Kept
 from dhtex.dht.face import Address
 from dhtex.dht.items import PUBLIC_KEY_SIZE, SALT_SIZE_MAX, SEQ_MAX, VALUE_SIZE_MAX
 from dhtex.dht.wire import NODE_ID_SIZE
@@ -110,17 +111,15 @@ class Api:
     # --- names ---
 
     def announce(self, data: Any) -> Answer:
-        """`[name, port]` -> 1."""
+        """`[name, port]` -> how many other Grapes keep it; 1 at a lone Grape, which keeps it itself."""
         service = _service(data)
         if isinstance(service, Response):
             return service
-        if self._node.is_announced(*service):
-            return _OK
-        return self._announce(*service)
+        kept = self._node.announced(*service)
+        return self._announce(*service) if kept is None else _kept(kept)
 
     async def _announce(self, key: bytes, port: int) -> Response:
-        await self._node.announce_once(key, port)
-        return _OK
+        return _kept(await self._node.announce_once(key, port))
 
     def unannounce(self, data: Any) -> Answer:
         """`[name, port]` -> 1; not in the original."""
@@ -215,6 +214,10 @@ def _token(holder: bytes, key: bytes) -> str:
     there.
     """
     return hashlib.blake2b(holder + key, digest_size=20).hexdigest()
+
+
+def _kept(kept: Kept) -> Response:
+    return Response(200, b"%d" % max(1, kept.others))
 
 
 def _addresses(addresses: list[Address]) -> Response:
