@@ -589,12 +589,13 @@ def memory_per_order(count: int) -> float:
     return float(done.stdout)
 
 
-def flat(sizes: Sequence[int], commands: int) -> dict[int, float]:
-    """Microseconds a command of the mix with so many orders resting: 10 a level, near the middle or not."""
-    found: dict[int, float] = {}
+def flat(sizes: Sequence[int], commands: int) -> dict[str, dict[int, float]]:
+    """Microseconds a command of the mix with so many orders resting, ten a level, touched at random."""
+    found: dict[str, dict[int, float]] = {}
     for size in sizes:
         load = workload("flat", resting=size, count=commands, ticks=max(20, size // 20), shares=(0.5, 0.4))
-        found[size] = 1e6 / race(load, [Dhtex], 3)["dhtex"]
+        for name, rate in race(load, [BareContestant, Dhtex], 3).items():
+            found.setdefault(name, {})[size] = 1e6 / rate
     return found
 
 
@@ -655,7 +656,10 @@ def main() -> None:
         size for size in (1_000, 3_000, 10_000, 30_000, 100_000, 300_000, 1_000_000) if size <= options.flat
     ]
     costs = flat(sizes, 50_000)
-    result.notes += [f"{size:9,} orders resting: {cost:.2f} µs a command" for size, cost in costs.items()]
+    for name, by_size in costs.items():
+        result.notes += [
+            f"{name}, {size:,} orders resting: {cost:.2f} µs a command" for size, cost in by_size.items()
+        ]
     print(f"Python {platform.python_version()}, {platform.machine()}, {platform.system()}")
     report(result)
     if options.json:

@@ -20,14 +20,16 @@ def main() -> None:
     parser.add_argument("figures", type=Path)
     parser.add_argument("picture", type=Path)
     options = parser.parse_args()
-    flat = {int(size): cost for size, cost in json.loads(options.figures.read_text())["flat"].items()}
+    flat = json.loads(options.figures.read_text())["flat"]
     mpl.rcParams["svg.hashsalt"] = "dhtex"  # the same figures give the same file
     figure, axes = pyplot.subplots(figsize=(7, 3.5), layout="constrained")
-    axes.plot(list(flat), list(flat.values()), marker="o")
+    for name, costs in flat.items():
+        axes.plot([int(size) for size in costs], list(costs.values()), marker="o", label=name)
     axes.set_xscale("log")
-    axes.set_ylim(0, max(flat.values()) * 1.3)
+    axes.set_ylim(bottom=0)
+    axes.legend()
     axes.set_xlabel("orders resting when the measurement starts")
-    axes.set_ylabel("µs a command, all included")
+    axes.set_ylabel("µs a command")
     axes.set_title("Cost of a command of the mix by size of the book")
     axes.grid(visible=True, alpha=0.3)
     figure.savefig(options.picture, metadata={"Date": None})

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 
 from dhtex.matching.commands import Row, decode_rows
 from dhtex.matching.events import Event
-from dhtex.matching.stream import Reader, touched_keys
+from dhtex.matching.stream import read_events, touched_keys
 
 
 class Batch:
@@ -50,7 +50,7 @@ class Batch:
 
     def events(self) -> tuple[Event, ...]:
         """The events of all commands, in order; made anew at each call."""
-        return tuple(Reader(self._applied(), self.owner, self.first_n, self.position).read(self.digest_bytes))
+        return read_events(self.digest_bytes, self._applied(), self.owner, self.first_n, self.position)
 
     def touched_keys(self) -> set[int]:
         """The keys (price for a bid, −price for an ask) whose level may have changed."""

@@ -1,6 +1,9 @@
-"""What a command did: frozen values, one class per kind, delivered together after the command.
+"""What a command did: immutable values, one class per kind, delivered together after the command.
 
-The events of one command come in this order, numbered by `index` from 0:
+Every event starts with `position`, the command's place in the total order, and `index`, its own place within the
+command, from 0.
+
+The events of one command come in this order:
 
 1. `Expired`, for each order whose time ended before the command; `PhaseChanged` and auction trades, if a
    pause ended;
@@ -14,11 +17,10 @@ Source: `design: matching, Events`.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from enum import IntEnum
-from typing import TypeAlias
+from typing import NamedTuple, TypeAlias
 
-from dhtex.matching.commands import Command, OrderId, Side
+from dhtex.matching.commands import Command, OrderId, Row, Side, command_of
 from dhtex.matching.market import Phase
 
 
@@ -92,34 +94,26 @@ class CancelReason(IntEnum):
     """The remainder of an order that was set off where the book has no room for another price."""
 
 
-@dataclass(frozen=True, slots=True)
-class _Event:
-    """Common to all events.
-
-    Attributes:
-        position: the command's place in the total order.
-        index: the event's place within the command, from 0.
-    """
-
-    position: int
-    index: int
-
-
-@dataclass(frozen=True, slots=True)
-class Accepted(_Event):
+class Accepted(NamedTuple):
     """A `Place` or `CancelAll` was let in.
 
     Attributes:
         order: the command's own id, that of the order it places.
-        command: what was asked for.
+        row: what was asked for, as it travelled.
     """
 
+    position: int
+    index: int  # type: ignore[assignment] # in place of tuple.index
     order: OrderId
-    command: Command
+    row: Row
+
+    @property
+    def command(self) -> Command:
+        """What was asked for; made anew at each call."""
+        return command_of(self.row)
 
 
-@dataclass(frozen=True, slots=True)
-class Rejected(_Event):
+class Rejected(NamedTuple):
     """A command was refused and changed nothing.
 
     Attributes:
@@ -127,12 +121,13 @@ class Rejected(_Event):
         reason: the first that applies.
     """
 
+    position: int
+    index: int  # type: ignore[assignment] # in place of tuple.index
     order: OrderId
     reason: RejectReason
 
 
-@dataclass(frozen=True, slots=True)
-class Trade(_Event):
+class Trade(NamedTuple):
     """Two orders met.
 
     Attributes:
@@ -143,6 +138,8 @@ class Trade(_Event):
         aggressor: the taker's side; `None` in an auction.
     """
 
+    position: int
+    index: int  # type: ignore[assignment] # in place of tuple.index
     price: int
     quantity: int
     maker: OrderId
@@ -155,8 +152,7 @@ class Trade(_Event):
         return f"{self.position}-{self.index}"
 
 
-@dataclass(frozen=True, slots=True)
-class Cancelled(_Event):
+class Cancelled(NamedTuple):
     """An order left, or shrank, without a trade.
 
     Attributes:
@@ -168,6 +164,8 @@ class Cancelled(_Event):
         reason: why.
     """
 
+    position: int
+    index: int  # type: ignore[assignment] # in place of tuple.index
     order: OrderId
     side: Side
     price: int | None
@@ -176,8 +174,7 @@ class Cancelled(_Event):
     reason: CancelReason
 
 
-@dataclass(frozen=True, slots=True)
-class Expired(_Event):
+class Expired(NamedTuple):
     """A good-till-date order reached its expiry.
 
     Attributes:
@@ -187,14 +184,15 @@ class Expired(_Event):
         quantity: lots taken out.
     """
 
+    position: int
+    index: int  # type: ignore[assignment] # in place of tuple.index
     order: OrderId
     side: Side
     price: int | None
     quantity: int
 
 
-@dataclass(frozen=True, slots=True)
-class Amended(_Event):
+class Amended(NamedTuple):
     """An order was changed. Without priority it re-enters as if new: trades may follow.
 
     Attributes:
@@ -206,6 +204,8 @@ class Amended(_Event):
         kept_priority: whether it kept its place in the queue.
     """
 
+    position: int
+    index: int  # type: ignore[assignment] # in place of tuple.index
     order: OrderId
     side: Side
     previous_price: int | None
@@ -214,8 +214,7 @@ class Amended(_Event):
     kept_priority: bool
 
 
-@dataclass(frozen=True, slots=True)
-class Triggered(_Event):
+class Triggered(NamedTuple):
     """A stop was set off, or a resting all-or-none order can be filled; what follows is its doing.
 
     Attributes:
@@ -224,13 +223,14 @@ class Triggered(_Event):
         price: its limit in ticks; `None` if it has none.
     """
 
+    position: int
+    index: int  # type: ignore[assignment] # in place of tuple.index
     order: OrderId
     side: Side
     price: int | None
 
 
-@dataclass(frozen=True, slots=True)
-class Replenished(_Event):
+class Replenished(NamedTuple):
     """An iceberg shows its next slice, at the back of its price's queue.
 
     Attributes:
@@ -241,6 +241,8 @@ class Replenished(_Event):
         hidden: lots behind them.
     """
 
+    position: int
+    index: int  # type: ignore[assignment] # in place of tuple.index
     order: OrderId
     side: Side
     price: int
@@ -248,8 +250,7 @@ class Replenished(_Event):
     hidden: int
 
 
-@dataclass(frozen=True, slots=True)
-class PhaseChanged(_Event):
+class PhaseChanged(NamedTuple):
     """The market went into another phase.
 
     Attributes:
@@ -257,6 +258,8 @@ class PhaseChanged(_Event):
         price: ticks; the auction's, if the change uncrossed one and orders met.
     """
 
+    position: int
+    index: int  # type: ignore[assignment] # in place of tuple.index
     phase: Phase
     price: int | None
 

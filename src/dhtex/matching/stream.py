@@ -24,7 +24,7 @@ from typing import Any, Final
 
 import msgpack
 
-from dhtex.matching.commands import AMEND, CANCEL, OrderId, Row, command_of
+from dhtex.matching.commands import AMEND, OrderId, Row, Side
 from dhtex.matching.events import (
     Accepted,
     Amended,
@@ -61,6 +61,10 @@ _FIELDS: Final = (0, 1, 2, 3, 6, 2, 4, 8, 6, 3, 5, 2, 4, 0)
 _KEYS: Final = ((), (), (1,), (2,), (3, 4), (), (1,), (5, 8), (3,), (3,), (3,), (), (3,), ())
 """Where in each record keys stand, the record's number counted as 0."""
 
+BUY: Final = Side.BUY
+SELL: Final = Side.SELL
+REQUESTED: Final = CancelReason.REQUESTED
+
 Stream = list[Any]
 """Records as they are gathered, flat."""
 
@@ -96,117 +100,115 @@ def touched_keys(packed: bytes, rows: Sequence[Row] | None) -> set[int]:
     return touched - {MARKET_BUY, MARKET_SELL}
 
 
-class Reader:
-    """Turns the stream of one batch into events.
+def read_events(
+    packed: bytes, rows: Sequence[Row] | None, owner: bytes, first_n: int, position: int
+) -> tuple[Event, ...]:
+    """The events of a batch, in order.
 
     Args:
+        packed: the stream.
         rows: the commands that were applied; `None` for a batch that was malformed as a whole.
         owner: whose batch.
         first_n: the number of the first command applied.
         position: its position.
     """
+    stream: Stream = msgpack.unpackb(packed)
+    events: list[Event] = []
+    answered, n, index = True, first_n - 1, 0
+    position -= 1
+    own = taker = OrderId(owner, n)
+    for at in records(stream):
+        code = stream[at]
+        if code <= PHASE_SET or code == BEFORE:
+            if answered:
+                n += 1
+                position += 1
+                index = 0
+                own = taker = OrderId(owner, n)
+            answered = code != BEFORE
+            if not answered:
+                continue
+        if code == ACCEPTED and rows is not None:
+            taker = own
+            events.append(Accepted(position, index, own, rows[n - first_n]))
+        elif code == TRADE:
+            _, key, lots, node_id, maker_n = stream[at : at + 5]
+            maker, aggressor = OrderId(node_id, maker_n), SELL if key > 0 else BUY
+            events.append(Trade(position, index, abs(key), lots, maker, taker, aggressor))
+        elif code == CANCELLED and rows is not None:
+            _, node_id, order_n, *_ = rows[n - first_n]
+            key, lots = stream[at + 1], stream[at + 2]
+            order, side = OrderId(node_id, order_n), BUY if key > 0 else SELL
+            events.append(Cancelled(position, index, order, side, price_of(key), lots, 0, REQUESTED))
+        elif code == REJECTED:
+            events.append(Rejected(position, index, own, RejectReason(stream[at + 1])))
+        else:
+            event = _READERS[code](position, index, own, *stream[at + 1 : at + 1 + _FIELDS[code]])
+            if isinstance(event, Amended | Triggered):  # from here on trades are this order's doing
+                taker = event.order
+            events.append(event)
+        index += 1
+    return tuple(events)
 
-    def __init__(self, rows: Sequence[Row] | None, owner: bytes, first_n: int, position: int) -> None:
-        self._rows = rows
-        self._owner = owner
-        self._first_n = first_n
-        self._position = position
-        self._command = -1
-        self._index = 0
-        self._taker = OrderId(owner, first_n)
 
-    def read(self, packed: bytes) -> list[Event]:
-        """All events, in order."""
-        stream: Stream = msgpack.unpackb(packed)
-        events: list[Event] = []
-        answered = True
-        for at in records(stream):
-            code = stream[at]
-            fields = stream[at + 1 : at + 1 + _FIELDS[code]]
-            if code == BEFORE or (code <= PHASE_SET and answered):
-                self._command += 1
-                self._index = 0
-            if code == BEFORE or code <= PHASE_SET:
-                answered = code != BEFORE
-            if code != BEFORE:
-                events.append(_READERS[code](self, *fields))
-                self._index += 1
-        return events
+def _tag_cancelled(at: int, index: int, own: OrderId, n: int, key: int, lots: int) -> Event:
+    return Cancelled(at, index, OrderId(own.node_id, n), side_of(key), price_of(key), lots, 0, REQUESTED)
 
-    @property
-    def _at(self) -> tuple[int, int]:
-        return self._position + self._command, self._index
 
-    @property
-    def _own_id(self) -> OrderId:
-        return OrderId(self._owner, self._first_n + self._command)
+def _amended(
+    at: int, index: int, own: OrderId, node_id: bytes, n: int, old: int, key: int, lots: int, kept: int
+) -> Event:
+    return Amended(
+        at,
+        index,
+        OrderId(node_id, n),
+        side_of(key),
+        price_of(old),
+        price_of(key),
+        lots,
+        kept_priority=bool(kept),
+    )
 
-    def _row(self) -> Row:
-        if self._rows is None:
-            raise ValueError("a malformed batch has only rejections")
-        return self._rows[self._command]
 
-    def _accepted(self) -> Event:
-        self._taker = self._own_id
-        return Accepted(*self._at, self._own_id, command_of(self._row()))
+def _phase(at: int, index: int, own: OrderId, phase: int, price: int | None) -> Event:
+    return PhaseChanged(at, index, Phase(phase), price)
 
-    def _rejected(self, reason: int) -> Event:
-        return Rejected(*self._at, self._own_id, RejectReason(reason))
 
-    def _cancelled(self, key: int, lots: int) -> Event:
-        row = self._row()
-        if row[0] != CANCEL:
-            raise ValueError("the stream does not belong to the batch")
-        return self._gone(OrderId(row[1], row[2]), key, lots, 0, CancelReason.REQUESTED)
+def _cross(at: int, index: int, own: OrderId, price: int, lots: int, *orders: Any) -> Event:
+    buyer, buyer_n, _, seller, seller_n, _ = orders
+    return Trade(at, index, price, lots, OrderId(buyer, buyer_n), OrderId(seller, seller_n), None)
 
-    def _tag_cancelled(self, n: int, key: int, lots: int) -> Event:
-        return self._gone(OrderId(self._owner, n), key, lots, 0, CancelReason.REQUESTED)
 
-    def _amended(self, node_id: bytes, n: int, old_key: int, key: int, lots: int, kept: int) -> Event:
-        self._taker = OrderId(node_id, n)
-        return Amended(
-            *self._at, self._taker, side_of(key), price_of(old_key), price_of(key), lots, bool(kept)
-        )
+def _dropped(
+    at: int, index: int, own: OrderId, node_id: bytes, n: int, key: int, lots: int, left: int, why: int
+) -> Event:
+    order = OrderId(node_id, n)
+    return Cancelled(at, index, order, side_of(key), price_of(key), lots, left, CancelReason(why))
 
-    def _phase(self, phase: int, price: int | None) -> Event:
-        return PhaseChanged(*self._at, Phase(phase), price)
 
-    def _trade(self, key: int, lots: int, node_id: bytes, n: int) -> Event:
-        return Trade(*self._at, abs(key), lots, OrderId(node_id, n), self._taker, side_of(key).opposite)
+def _triggered(at: int, index: int, own: OrderId, node_id: bytes, n: int, key: int) -> Event:
+    return Triggered(at, index, OrderId(node_id, n), side_of(key), price_of(key))
 
-    def _cross(self, price: int, lots: int, *orders: Any) -> Event:
-        buyer, buyer_n, _, seller, seller_n, _ = orders
-        return Trade(*self._at, price, lots, OrderId(buyer, buyer_n), OrderId(seller, seller_n), None)
 
-    def _dropped(self, node_id: bytes, n: int, key: int, lots: int, remaining: int, reason: int) -> Event:
-        return self._gone(OrderId(node_id, n), key, lots, remaining, CancelReason(reason))
+def _replenished(
+    at: int, index: int, own: OrderId, node_id: bytes, n: int, key: int, shown: int, hidden: int
+) -> Event:
+    return Replenished(at, index, OrderId(node_id, n), side_of(key), abs(key), shown, hidden)
 
-    def _gone(self, order: OrderId, key: int, lots: int, remaining: int, reason: CancelReason) -> Event:
-        return Cancelled(*self._at, order, side_of(key), price_of(key), lots, remaining, reason)
 
-    def _triggered(self, node_id: bytes, n: int, key: int) -> Event:
-        self._taker = OrderId(node_id, n)
-        return Triggered(*self._at, self._taker, side_of(key), price_of(key))
-
-    def _replenished(self, node_id: bytes, n: int, key: int, shown: int, hidden: int) -> Event:
-        return Replenished(*self._at, OrderId(node_id, n), side_of(key), abs(key), shown, hidden)
-
-    def _expired(self, node_id: bytes, n: int, key: int, lots: int) -> Event:
-        return Expired(*self._at, OrderId(node_id, n), side_of(key), price_of(key), lots)
+def _expired(at: int, index: int, own: OrderId, node_id: bytes, n: int, key: int, lots: int) -> Event:
+    return Expired(at, index, OrderId(node_id, n), side_of(key), price_of(key), lots)
 
 
 _READERS: Final[dict[int, Callable[..., Event]]] = {
-    ACCEPTED: Reader._accepted,
-    REJECTED: Reader._rejected,
-    CANCELLED: Reader._cancelled,
-    TAG_CANCELLED: Reader._tag_cancelled,
-    AMENDED: Reader._amended,
-    PHASE_SET: Reader._phase,
-    TRADE: Reader._trade,
-    CROSS: Reader._cross,
-    DROPPED: Reader._dropped,
-    TRIGGERED: Reader._triggered,
-    REPLENISHED: Reader._replenished,
-    PHASE_CHANGED: Reader._phase,
-    EXPIRED: Reader._expired,
+    TAG_CANCELLED: _tag_cancelled,
+    AMENDED: _amended,
+    PHASE_SET: _phase,
+    CROSS: _cross,
+    DROPPED: _dropped,
+    TRIGGERED: _triggered,
+    REPLENISHED: _replenished,
+    PHASE_CHANGED: _phase,
+    EXPIRED: _expired,
 }
+"""Those that are rarely read; the others are in the loop above."""
