@@ -234,7 +234,7 @@ def test_every_member_is_restarted_in_turn_under_load(tmp_path: Path) -> None:
         assert_all_well(peers)
 
 
-@pytest.mark.parametrize("hours", [1, -1])
+@pytest.mark.parametrize("hours", [1, pytest.param(-1, marks=pytest.mark.slow)])
 def test_a_clock_that_is_an_hour_wrong_is_refused_on_both_sides(tmp_path: Path, hours: int) -> None:
     launcher = (sys.executable, str(Path(__file__).with_name("wrong_clock.py")), str(hours * 3600))
     with market(tmp_path, names=("alice", "bob"), dev=False) as (bootstrap, peers):
