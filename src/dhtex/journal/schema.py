@@ -267,15 +267,26 @@ def open_to_read(path: Path) -> Iterator[tuple[sqlite3.Connection, Owner]]:
             f"there is no journal {path}; its name ends in .journal, under the --data-dir of the peer"
         )
     try:
-        try:
-            db = connect_reader(path)
-            db.execute("SELECT * FROM sqlite_schema LIMIT 1").fetchall()
-        except sqlite3.OperationalError:  # the folder is read-only, and no peer has left the files it takes
-            db = connect_reader(path, alone=True)
+        db = _connect_any(path)
         with contextlib.closing(db), one_moment(db):
             yield db, read_owner(db, path)
     except (sqlite3.DatabaseError, MalformedMessage, ValueError, TypeError) as error:
         raise unreadable(path, error) from error
+
+
+def _connect_any(path: Path) -> sqlite3.Connection:
+    db = connect_reader(path)
+    try:
+        db.execute("SELECT * FROM sqlite_schema LIMIT 1").fetchall()
+    except (
+        sqlite3.OperationalError
+    ):  # the folder is read-only, and no peer has left the files that reading takes
+        db.close()
+        return connect_reader(path, alone=True)
+    except BaseException:
+        db.close()
+        raise
+    return db
 
 
 @contextlib.contextmanager
