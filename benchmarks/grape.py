@@ -29,7 +29,7 @@ from pathlib import Path
 from typing import Any
 
 NAMES = 1_000
-TURNS = 3
+TURNS = 5
 NODE_PACKAGE = {"name": "bench", "private": True, "dependencies": {"grenache-grape": "1.0.0"}}
 
 SCRIPTS = {
