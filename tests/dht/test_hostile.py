@@ -1,4 +1,4 @@
-"""Whatever bytes arrive, a node goes on answering, nothing reaches the event loop, and memory stays within its bounds."""
+"""Whatever bytes arrive, a node goes on answering, nothing reaches the event loop, memory stays bounded."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The envelope of Grenache RPC over HTTP: `[rid, key, payload]` asks, `[rid, error, result]` answers; gzip by header."""
+"""The envelope of Grenache RPC over HTTP: `[rid, key, payload]` asks, `[rid, error, result]` answers."""
 
 from __future__ import annotations
 
