@@ -30,9 +30,8 @@ import json
 import os
 import platform
 import random
-import subprocess
-import sys
 import time
+import tracemalloc
 from bisect import bisect_left, insort
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -574,19 +573,17 @@ def slow_rival(result: Result) -> None:
 
 
 def memory_per_order(count: int) -> float:
-    """Bytes of resident memory for each of *count* resting orders, in a process of its own."""
-    code = (
-        "import sys; sys.path[:0] = sys.argv[1:3]; import matching as m, gc\n"
-        "def rss(): return int(open('/proc/self/statm').read().split()[1]) * 4096\n"
-        f"load = m.workload('x', resting={count}, count=0, ticks=5000, shares=(1, 0))\n"
-        "dhtex = m.Dhtex()\n"
-        "first = rss()\n"
-        "for at in range(0, len(load.fill), 1000): dhtex.run(dhtex.prepare(load.fill[at:at + 1000], at + 1))\n"
-        "print((rss() - first) / len(dhtex.engine))"
-    )
-    paths = [str(ROOT / "benchmarks"), str(ROOT / "src")]
-    done = subprocess.run([sys.executable, "-c", code, *paths], capture_output=True, text=True, check=True)
-    return float(done.stdout)
+    """Bytes that Python has allocated for each of *count* resting orders, indexes and levels included."""
+    load = workload("memory", resting=count, count=0, ticks=5_000, shares=(1, 0))
+    dhtex = Dhtex()
+    prepared = dhtex.prepare(load.fill, 1)
+    gc.collect()
+    tracemalloc.start()
+    dhtex.run(prepared)
+    gc.collect()
+    used, _ = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    return used / len(dhtex.engine)
 
 
 def flat(sizes: Sequence[int], commands: int) -> dict[str, dict[int, float]]:
