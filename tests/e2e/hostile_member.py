@@ -21,7 +21,7 @@ from dhtex.identity import Identity, NodeId, PublicKey
 from dhtex.matching import Kind, MarketSpec, Place, Side, encode_commands
 from dhtex.peer import Founding, Peer
 from dhtex.replication import TAGS, AskViews, Entry, Message, Status, decode, encode
-from dhtex.replication.messages import Accept, Entries, Join, Prepare
+from dhtex.replication.messages import Accept, Entries, Join, Prepare, Views
 from dhtex.replication.values import INT_MAX, Ballot, make_view, signing_context
 from dhtex.transport import Address, Channel
 
@@ -252,7 +252,31 @@ async def equivocate(attacker: Attacker) -> None:
         attacker.say_entries([first, second])
 
 
-ATTACKS: Final = (forge, alter, replay, truncate, babble, usurp, lie, flood, equivocate)
+async def usurp_rounds(attacker: Attacker) -> None:
+    """A ballot above which there is none."""
+    attacker.say([Prepare(attacker.lineage, attacker.number, Ballot(INT_MAX, attacker.peer.node_id))])
+
+
+async def usurp_future(attacker: Attacker) -> None:
+    """A view that nobody decided, with a gap before it."""
+    view = attacker.peer.view
+    assert view is not None
+    me = next(member for member in view.members if member.node_id == attacker.peer.node_id)
+    made_up = make_view(
+        number=view.number + 2,
+        parent=view.id,
+        members=(me,),
+        floor=view.floor,
+        cut=(0,) * len(view.members),
+        proposer=me.node_id,
+    )
+    attacker.say([Views(attacker.lineage, (made_up,))])
+
+
+ATTACKS: Final = (
+    *(forge, alter, replay, truncate, babble, usurp, usurp_rounds, usurp_future, lie, flood),
+    equivocate,
+)
 
 
 def lines() -> Iterator[str]:

@@ -24,7 +24,18 @@ from e2e.test_market import NAMES, facts, market
 pytestmark = pytest.mark.e2e
 
 HOSTILE = (sys.executable, str(Path(__file__).with_name("hostile_member.py")))
-HARMLESS = ("forge", "alter", "replay", "truncate", "babble", "usurp", "lie", "flood")
+HARMLESS = (
+    "forge",
+    "alter",
+    "replay",
+    "truncate",
+    "babble",
+    "usurp",
+    "usurp_rounds",
+    "usurp_future",
+    "lie",
+    "flood",
+)
 GROWTH_BYTES_MAX = 100 << 20
 """Far more than the windows and caches of a peer, far below what a flood would fill without bounds."""
 GARBAGE_DATAGRAMS = 3000

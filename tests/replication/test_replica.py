@@ -26,8 +26,8 @@ from dhtex.replication.effects import (
     Suspected,
 )
 from dhtex.replication.founding import Candidate, Decision, decide
-from dhtex.replication.messages import Entries, Message, Status, Views
-from dhtex.replication.values import NO_DIGEST, Entry, Member, make_view
+from dhtex.replication.messages import Entries, Message, Prepare, Reject, Status, Views
+from dhtex.replication.values import INT_MAX, NO_DIGEST, Ballot, Entry, Member, make_view
 from replication.cluster import MS, SECOND, Cluster, Network, Node
 from replication.hunt import FAST
 
@@ -313,8 +313,40 @@ def test_equivocation_is_proved_and_the_liar_is_cut_off() -> None:
     for entry in (first, second, second):
         message = Entries(core.lineage, (entry,))
         witness.do(partial(_receive, liar, message))
-    assert told(witness, Equivocation)[0] == Equivocation(liar.node_id, first, second)
+    assert told(witness, Equivocation) == [Equivocation(liar.node_id, first, second)], "told once"
     assert cluster.run(5 * SECOND, lambda: cluster.agreed_members([witness, *others]))
+
+
+def test_a_member_that_lies_about_ballots_and_views_stops_nobody() -> None:
+    cluster = group(4)
+    liar, *others = cluster.nodes
+    view = liar.replica.view
+    assert view is not None
+    mine = Member(liar.signer.public_key, liar.address, 1)
+    made_up = make_view(
+        number=view.number + 2,
+        parent=view.id,
+        members=(mine,),
+        floor=view.floor,
+        cut=(0,) * 4,
+        proposer=mine.node_id,
+    )
+    highest = Ballot(INT_MAX, liar.node_id)
+    lineage = liar.replica.lineage
+    lies: list[Message] = [
+        Prepare(lineage, view.number, highest),
+        Reject(lineage, view.number, highest),
+        Views(lineage, (made_up,)),
+    ]
+    for node in others:
+        for lie in lies:
+            node.do(partial(_receive, liar, lie))
+    cluster.run(SECOND)
+    assert all(node.replica.role is Role.MEMBER and node.replica.view == view for node in others)
+    liar.crash()
+    assert cluster.run(10 * SECOND, lambda: cluster.agreed_members(others)), "the view can still be changed"
+    cluster.submit(others[0])
+    settle(cluster, others)
 
 
 def test_strangers_change_nothing() -> None:

@@ -34,11 +34,13 @@ from dhtex.replication.messages import (
 from dhtex.replication.ordering import Ordering
 from dhtex.replication.serving import Serving
 from dhtex.replication.succession import Succession
-from dhtex.replication.values import NO_LINEAGE, node_id_of_key
+from dhtex.replication.values import NO_LINEAGE, Ballot, node_id_of_key
 from dhtex.replication.watching import Watching
 
 CONFLICTS_KEPT: Final = 16
 """Other foundings under one group id that are told apart; more are ignored."""
+REFUSAL_EVERY: Final = 1_000_000
+"""Microseconds between two reports that others refuse this peer's clock."""
 
 _REFUSALS: Final = {
     Reason.GROUP_FULL: "the group has as many members as it allows; observe instead",
@@ -75,6 +77,7 @@ class Inbox:
         self._watching = watching
         self._succession = succession
         self._asked_views_at = -NEVER
+        self._refused_at = -NEVER
         self._conflicts: set[bytes] = set()
         self._handlers: dict[type[Any], Callable[[Source, Any], None]] = {
             Entries: self._on_entries,
@@ -160,7 +163,7 @@ class Inbox:
         self._in_view(source, message.view)
 
     def _on_prepare(self, source: Source, message: Prepare) -> None:
-        if self._may_vote(source, message.view, message.ballot.proposer):
+        if self._may_vote(source, message.view, message.ballot):
             self._succession.proposer.round_seen = max(
                 self._succession.proposer.round_seen, message.ballot.round
             )
@@ -169,7 +172,7 @@ class Inbox:
 
     def _on_accept(self, source: Source, message: Accept) -> None:
         core = self._core
-        if not self._may_vote(source, message.view, message.ballot.proposer) or core.view is None:
+        if not self._may_vote(source, message.view, message.ballot) or core.view is None:
             return
         # A floor far ahead of every clock here would drag the whole group; only a bad clock proposes it.
         latest = max(core.now.wall, core.clock.last) + core.config.max_drift
@@ -177,13 +180,14 @@ class Inbox:
             self._succession.acceptor.accept(message.ballot, message.value, source.to)
             self._succession.wait()
 
-    def _may_vote(self, source: Source, number: int, proposer: bytes) -> bool:
+    def _may_vote(self, source: Source, number: int, ballot: Ballot) -> bool:
         phases = {Phase.ACTIVE, Phase.FROZEN}
         core = self._core
         return (
             self._in_view(source, number)
             and core.phase in phases
-            and proposer == source.node_id
+            and ballot.proposer == source.node_id
+            and self._succession.is_within_reach(ballot)
             and not core.full
         )
 
@@ -194,11 +198,13 @@ class Inbox:
         drift = message.clock - max(core.now.wall, core.clock.last)
         if drift > core.config.max_drift:
             core.refuse_clock(source.node_id, source.to, drift)
+        elif not self._succession.is_within_reach(message.accepted):
+            return
         elif message.value is None or (core.view is not None and message.value.follows(core.view)):
             self._succession.proposer.promise(source.place, message)
 
     def _on_reject(self, source: Source, message: Reject) -> None:
-        if self._in_view(source, message.view):
+        if self._in_view(source, message.view) and self._succession.is_within_reach(message.ballot):
             self._succession.proposer.rejected(message.ballot)
 
     def _on_accepted(self, source: Source, message: BallotAccepted) -> None:
@@ -214,8 +220,8 @@ class Inbox:
             if any(view.number > number for view in message.views):
                 self._following.nudge()
             return
-        if core.is_member:
-            self._succession.learn(message.views)
+        if core.is_member and not self._succession.learn(message.views):
+            self._ask_views(source.to)
 
     def _on_history(self, source: Source, message: History) -> None:
         if not self._core.full and self._following.awaits(source.to, message):
@@ -245,7 +251,10 @@ class Inbox:
         if not self._is_trusted(source):
             return
         if message.reason in {Reason.CLOCK_AHEAD, Reason.CLOCK_BEHIND}:
-            outbox.emit(ClockRefused(source.node_id, message.amount, ours=True))
+            now = self._core.now.monotonic
+            if now - self._refused_at >= REFUSAL_EVERY:
+                self._refused_at = now
+                outbox.emit(ClockRefused(source.node_id, message.amount, ours=True))
         elif message.reason in _REFUSALS:
             why = _REFUSALS[Reason(message.reason)]
             outbox.emit(JoinRefused(source.node_id, f"{short_id(source.node_id)} refuses: {why}"))

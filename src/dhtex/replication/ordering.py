@@ -50,6 +50,7 @@ class Ordering:
         self._serving = serving
         self._view_changed = view_changed
         self._condemn = condemn
+        self._equivocated: dict[bytes, int] = {}  # origin -> view in which it was last caught
 
     # -- own entries -----------------------------------------------------------------------------------------
 
@@ -150,7 +151,7 @@ class Ordering:
         if fit is Fit.CONFLICT:
             held = log.ahead.get(entry.seq) or log.at(entry.seq)
             if held is not None:
-                core.outbox.emit(Equivocation(entry.origin, held, entry))
+                self._tell_equivocation(held, entry)
             self._condemn(entry.origin)
             return
         if fit is Fit.AHEAD:
@@ -344,6 +345,12 @@ class Ordering:
         self.install(view)
         return True
 
+    def _tell_equivocation(self, held: Entry, other: Entry) -> None:
+        """Once for each origin and view: the proof does not get better, however many copies arrive."""
+        if self._equivocated.get(held.origin) != held.view:
+            self._equivocated[held.origin] = held.view
+            self._core.outbox.emit(Equivocation(held.origin, held, other))
+
     def _take_entry(self, entry: Entry) -> bool:
         core, ledger, view = self._core, self._ledger, self._core.view
         if entry.key <= ledger.key:
@@ -357,7 +364,7 @@ class Ordering:
             if not entry.verify(core.signer, view.members[place].public_key, core.context):
                 return False
         elif held.body != entry.body:
-            core.outbox.emit(Equivocation(entry.origin, held, entry))
+            self._tell_equivocation(held, entry)
             return False
         if held is None:
             core.follow(place, entry)

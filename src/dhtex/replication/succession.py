@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from typing import Final
 
 from dhtex.replication.core import NEVER, Core, Phase
 from dhtex.replication.fetching import Fetching
 from dhtex.replication.following import Following
 from dhtex.replication.membership import Acceptor, Proposer, Stage
-from dhtex.replication.values import VIEW_AHEAD_MAX, View
+from dhtex.replication.values import VIEW_AHEAD_MAX, Ballot, View
 from dhtex.replication.watching import Watching
+
+ROUNDS_AHEAD_MAX: Final = 2**24
+"""How far a ballot's round may be beyond all heard of. At ten ballots a second, members are weeks apart there."""
 
 
 class Succession:
@@ -44,7 +48,7 @@ class Succession:
             fetching,
             watching.compose,
             watching.unsuspected,
-            lambda view: self.learn((view,)),
+            self._learn_own,
         )
 
     def reset(self) -> None:
@@ -81,14 +85,39 @@ class Succession:
         if core.phase in {Phase.ACTIVE, Phase.FROZEN}:
             self._plan()
 
-    def learn(self, views: Iterable[View]) -> None:
-        """Views that were decided; the next one closes the installed one."""
+    def _learn_own(self, view: View) -> None:
+        """What this member's own ballot decided."""
+        self.learn((view,))
+
+    def is_within_reach(self, ballot: Ballot) -> bool:
+        """False for a round so far beyond all heard of that only a liar can be there.
+
+        There is no ballot above the highest number: a member that promised it could never promise another, and the
+        group could never change its view again.
+        """
+        known = max(self.proposer.round_seen, self.acceptor.promised.round)
+        return ballot.round <= known + ROUNDS_AHEAD_MAX
+
+    def learn(self, views: Iterable[View]) -> bool:
+        """Views that were decided; the next one closes the installed one. False: the ones between are lacking."""
         core = self._core
         number = 0 if core.view is None else core.view.number
-        for view in views:
-            if view.number > number and len(self._decided) < VIEW_AHEAD_MAX:
-                self._decided.setdefault(view.number, view)
+        complete = True
+        for view in sorted(views, key=lambda view: view.number):
+            if view.number <= number or len(self._decided) >= VIEW_AHEAD_MAX:
+                continue
+            if (
+                view.number - 1 != number
+                and view.number - 1 not in self._decided
+                and self._watching.has_quorum
+            ):
+                # A record without those before it shows no more than that somebody says so. A member whose own view
+                # works asks for the rest; to give the view up for one word would let any member stop the group.
+                complete = False
+                continue
+            self._decided.setdefault(view.number, view)
         self.close_view()
+        return complete
 
     def _plan(self) -> None:
         """When this member should propose a view, if nothing else happens."""
