@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 from unittest.mock import patch
 
@@ -22,6 +22,8 @@ from dhtex.replication.ordering import Ordering
 from dhtex.replication.submission import Submissions
 from dhtex.replication.values import NO_BALLOT, make_view
 from dhtex.replication.watching import Watching
+from dhtex.simulation import Plan
+from dhtex.simulation.plan import MILLISECOND, SECOND, Crash, Op, Pause, Submit, Wipe
 
 Replacement = Callable[[Any], Any]
 
@@ -33,6 +35,8 @@ class Mutation:
     name: str
     seeds_max: int
     breaks: tuple[tuple[Any, str, Replacement], ...]
+    provoked: Callable[[Plan], Plan] = lambda plan: plan
+    """For a rule that matters only in rare histories: a plan made to have more of them."""
 
     @contextmanager
     def applied(self) -> Iterator[None]:
@@ -213,6 +217,37 @@ def _promise_undurable(original: Any) -> Any:
     return prepare
 
 
+def _duels(plan: Plan) -> Plan:
+    """Ballots compete: everybody is hasty, much is lost or late, and every second somebody is suspected."""
+    config = replace(
+        plan.config,
+        rank_delay=5 * MILLISECOND,
+        gather_time=1 * MILLISECOND,
+        ballot_timeout=70 * MILLISECOND,
+        resend_interval=15 * MILLISECOND,
+        suspect_after=400 * MILLISECOND,
+        heartbeat_interval=100 * MILLISECOND,
+    )
+    network = replace(
+        plan.network, delay_low=1_000, delay_high=9_000, loss=0.1, tail_rate=0.1, tail=200 * MILLISECOND
+    )
+    ops: list[Op] = [
+        Pause(at=at, node=at // SECOND % len(plan.nodes), lasts=600 * MILLISECOND)
+        for at in range(2 * SECOND, plan.faults_until, SECOND)
+    ]
+    ops += [op for op in plan.ops if isinstance(op, Submit)]
+    return replace(plan, config=config, network=network, ops=tuple(sorted(ops, key=lambda op: op.at)))
+
+
+def _lost_disks(plan: Plan) -> Plan:
+    """Every crash takes the disk along, and the peer is back at once."""
+    ops = (
+        Wipe(at=op.at, node=op.node, lasts=50 * MILLISECOND) if isinstance(op, Crash) else op
+        for op in plan.ops
+    )
+    return replace(plan, ops=tuple(ops))
+
+
 MUTATIONS = (
     Mutation("final without a majority", 20, ((ViewLog, "is_held", _constant(True)),)),
     Mutation("final without stability", 20, ((ViewLog, "stable", _constant(2**62)),)),
@@ -234,12 +269,14 @@ MUTATIONS = (
     Mutation("ballots are not durable", 20, ((Acceptor, "_save", _forget_ballot),)),
     Mutation("the floor is not observed", 100, ((Core, "observe", _ignore_floor),)),
     Mutation("accepted under an older ballot", 200, ((Acceptor, "accept", _old_ballot),)),
-    Mutation("an accepted value is not proposed again", 200, ((Proposer, "promise", _fresh_value),)),
+    Mutation("an accepted value is not proposed again", 100, ((Proposer, "promise", _fresh_value),), _duels),
     Mutation("sent before durable", 20, ((Ordering, "issue", _send_first),)),
     Mutation("a promise above the entry being written", 50, ((Core, "status", _promise_too_much),)),
     Mutation("void commands are forgotten", 50, ((Submissions, "requeue", _lose_void),)),
     Mutation("the own clock counts beyond its ceiling", 50, ((Core, "own_promise", _own_clock),)),
-    Mutation("an empty disk may act for its former self", 400, ((View, "has", _any_incarnation),)),
+    Mutation(
+        "an empty disk may act for its former self", 100, ((View, "has", _any_incarnation),), _lost_disks
+    ),
     Mutation("signatures are not checked", 50, ((Entry, "verify", _constant(True)),)),
     Mutation("a ballot is promised before it is durable", 20, ((Acceptor, "prepare", _promise_undurable),)),
 )

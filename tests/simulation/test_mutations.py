@@ -15,7 +15,7 @@ def _is_caught(mutation: Mutation) -> bool:
     with mutation.applied():
         for seed in range(1, mutation.seeds_max + 1):
             try:
-                World(draw_plan(seed, exchange=False)).run()
+                World(mutation.provoked(draw_plan(seed, exchange=False))).run()
             except Violation:
                 return True
     return False

@@ -62,14 +62,21 @@ class Recovery:
     def _settle(self) -> int:
         world = self._world
         begin = world.now
+        patience = self._patience + self._backlog() * ROUND_TRIP
         while (trouble := self._trouble()) is not None:
-            if world.now - begin >= self._patience:
+            if world.now - begin >= patience:
                 raise Violation(
                     "progress", f"{trouble}, {(world.now - begin) / SECOND:.0f} s after the last fault"
                 )
             self._bring_back_last_members()
             world.run_until(world.now + _STEP)
         return world.now - begin
+
+    def _backlog(self) -> int:
+        """How many round trips what is pending takes at least, one full pipeline each."""
+        config = self._world.plan.config
+        pending = sum(process.replica.pending_count for process in self._core if process.replica is not None)
+        return 2 * pending // (config.entry_commands_max * config.pipeline_max)
 
     def _bring_back_last_members(self) -> None:
         """Whoever left last is the group: others that still want to be in need it back."""
