@@ -45,10 +45,8 @@ async def main() -> None:
     ):
         market = asyncio.create_task(make_market(maker, Decimal(100), rounds=4))
         for place in (client.buy, client.buy, client.sell, client.buy):
-            async for _ in changes:  # wait until both sides are quoted
-                depth = client.book.depth(1)
-                if depth.bids and depth.asks:
-                    break
+            while not (client.book.depth(1).bids and client.book.depth(1).asks):
+                await anext(changes)  # until both sides are quoted
             result = await (await place("2")).final()
             print(f"client: {result.filled} at {result.trades[0].price}")
         await market

@@ -172,14 +172,106 @@ inline fetch(b) {
   k = 0
 }
 
+/* Receive the next entry of another origin, make it durable, acknowledge it. */
+#define RECEIVES(o) ((o) != me && !FROZEN(me) && BELONGS(view[me], me) && \
+                     log[me].have[ROW(view[me], o)] < issued[ROW(view[me], o)])
+inline receive(o) {
+  row = ROW(view[me], o);
+  cell = CELL(row, log[me].have[row]);
+  log[me].at[cell] = issued_at[cell];
+  log[me].have[row]++;
+  if
+  :: log[me].acked[row] < log[me].have[row] -> log[me].acked[row] = log[me].have[row]
+  :: else
+  fi;
+  if
+  :: clock[me] < log[me].at[cell] -> clock[me] = log[me].at[cell]
+  :: else
+  fi;
+  if
+  :: view[o] == view[me] && COMPLETE(me, o) && said[o] > known[me].t[o] -> known[me].t[o] = said[o]
+  :: else
+  fi;
+  row = 0; cell = 0
+}
+
+/* Promise a ballot: durable, and frozen from here on. */
+#define PROMISES(ballot) (view[me] == 1 && promised[me] < ballot && !BIT(value[ballot].promises, me))
+inline promise(ballot) {
+  promised[me] = ballot;
+  value[ballot].promises = value[ballot].promises | (1 << me);
+  value[ballot].reported[me] = accepted[me]
+}
+
+/* Accept: no higher ballot promised, and every entry up to the cut is held. */
+#ifdef OLD_BALLOT
+#define ACCEPTS(ballot) (view[me] == 1 && value[ballot].proposed && !BIT(value[ballot].accepts, me))
+#else
+#define ACCEPTS(ballot) (view[me] == 1 && value[ballot].proposed && !BIT(value[ballot].accepts, me) && \
+                         promised[me] <= ballot)
+#endif
+inline accept(ballot) {
+  promised[me] = ballot;
+  accepted[me] = ballot;
+  fetch(ballot);
+  value[ballot].accepts = value[ballot].accepts | (1 << me);
+  if
+  :: COUNT(value[ballot].accepts) >= MAJORITY && chosen == 0 -> chosen = ballot
+  :: COUNT(value[ballot].accepts) >= MAJORITY && chosen > 0 ->
+     assert(value[chosen].cut[0] == value[ballot].cut[0] && value[chosen].cut[1] == value[ballot].cut[1] &&
+            value[chosen].floor == value[ballot].floor && value[chosen].members == value[ballot].members)
+  :: else
+  fi
+}
+
+/* Final: stable and held by a majority, in order. Takes as many as there are. */
+inline advance() {
+  do
+  :: first_left(view[me]);
+     if
+     :: row == NONE -> break
+     :: else
+     fi;
+     stable = clock[me];
+     many = 0;
+     do
+     :: i < MEMBERS ->
+        if
+        :: i != me && BELONGS(view[me], i) && known[me].t[i] < stable -> stable = known[me].t[i]
+        :: else
+        fi;
+        if
+        :: BELONGS(view[me], i) && log[i].acked[row] > log[me].final[row] -> many++
+        :: else
+        fi;
+        i++
+     :: else -> break
+     od;
+     i = 0;
+#ifdef NO_STABILITY
+     stable = TIME_MAX;
+#endif
+#ifdef NO_MAJORITY
+     many = MEMBERS;
+#endif
+     if
+     :: log[me].at[CELL(row, log[me].final[row])] <= stable && many >= NEEDED(view[me]) -> finalize()
+     :: else -> break
+     fi
+  od;
+  row = 0; stable = 0; many = 0
+}
+#define UNFINAL(o) (log[me].final[ROW(view[me], o)] < log[me].have[ROW(view[me], o)])
+
 proctype Member(byte me) {
-  byte i, k, row, many, stable, cell, b, best;
+  byte i, k, row, many, stable, cell, best;
+end: /* nothing may be left to do */
   do
   /* Time passes. */
-  :: atomic { clock[me] < TIME_MAX -> clock[me]++ }
+  :: d_step { clock[me] < TIME_MAX -> clock[me]++ }
 
   /* Submit: an entry above everything used or promised; durable, then told. */
-  :: atomic { me < ORIGINS && !FROZEN(me) && clock[me] < TIME_MAX && BELONGS(view[me], me) &&
+  :: d_step { me < ORIGINS && !FROZEN(me) && clock[me] < TIME_MAX && BELONGS(view[me], me) &&
        log[me].have[ROW(view[me], me)] < LIMIT(view[me], me) ->
        clock[me]++;
        row = ROW(view[me], me);
@@ -195,37 +287,11 @@ proctype Member(byte me) {
        row = 0; cell = 0
      }
 
-  /* Receive the next entry of another origin, make it durable, acknowledge it. */
-  :: atomic { !FROZEN(me) && BELONGS(view[me], me) ->
-       if
-       :: k = 0
-       :: k = 1
-       fi;
-       row = ROW(view[me], k);
-       if
-       :: k != me && log[me].have[row] < issued[row] ->
-          cell = CELL(row, log[me].have[row]);
-          log[me].at[cell] = issued_at[cell];
-          log[me].have[row]++;
-          if
-          :: log[me].acked[row] < log[me].have[row] -> log[me].acked[row] = log[me].have[row]
-          :: else
-          fi;
-          if
-          :: clock[me] < log[me].at[cell] -> clock[me] = log[me].at[cell]
-          :: else
-          fi;
-          if
-          :: view[k] == view[me] && COMPLETE(me, k) && said[k] > known[me].t[k] -> known[me].t[k] = said[k]
-          :: else
-          fi
-       :: else
-       fi;
-       k = 0; row = 0; cell = 0
-     }
+  :: d_step { RECEIVES(0) -> receive(0) }
+  :: d_step { RECEIVES(1) -> receive(1) }
 
   /* Status: promise to issue nothing up to the clock but what is issued. */
-  :: atomic { !FROZEN(me) && BELONGS(view[me], me) && said[me] < clock[me] ->
+  :: d_step { !FROZEN(me) && BELONGS(view[me], me) && said[me] < clock[me] ->
        said[me] = clock[me];
        if
        :: me < ORIGINS -> said_seq[me] = log[me].have[ROW(view[me], me)]
@@ -234,58 +300,12 @@ proctype Member(byte me) {
        learn(me)
      }
 
-  /* Final: stable and held by a majority, in order. */
-  :: atomic { BELONGS(view[me], me) ->
-       first_left(view[me]);
-       if
-       :: row != NONE ->
-          stable = clock[me];
-          many = 0;
-          do
-          :: i < MEMBERS ->
-             if
-             :: i != me && BELONGS(view[me], i) && known[me].t[i] < stable -> stable = known[me].t[i]
-             :: else
-             fi;
-             if
-             :: BELONGS(view[me], i) && log[i].acked[row] > log[me].final[row] -> many++
-             :: else
-             fi;
-             i++
-          :: else -> break
-          od;
-          i = 0;
-#ifdef NO_STABILITY
-          stable = TIME_MAX;
-#endif
-#ifdef NO_MAJORITY
-          many = MEMBERS;
-#endif
-          if
-          :: log[me].at[CELL(row, log[me].final[row])] <= stable && many >= NEEDED(view[me]) -> finalize()
-          :: else
-          fi
-       :: else
-       fi;
-       row = 0; stable = 0; many = 0
-     }
+  :: d_step { BELONGS(view[me], me) && (UNFINAL(0) || UNFINAL(1)) -> advance() }
 
-  /* Promise a ballot: durable, and frozen from here on. */
-  :: atomic { view[me] == 1 ->
-       b = 1;
-       do
-       :: b < BALLOTS -> b++
-       :: break
-       od;
-       if
-       :: promised[me] < b && !BIT(value[b].promises, me) ->
-          promised[me] = b;
-          value[b].promises = value[b].promises | (1 << me);
-          value[b].reported[me] = accepted[me]
-       :: else
-       fi;
-       b = 0
-     }
+  :: d_step { PROMISES(1) -> promise(1) }
+#if BALLOTS > 1
+  :: d_step { PROMISES(2) -> promise(2) }
+#endif
 
   /* Propose: the value accepted under the highest ballot, or else a new one. */
   :: atomic { me > 0 && me <= BALLOTS && !value[me].proposed && COUNT(value[me].promises) >= MAJORITY ->
@@ -343,37 +363,13 @@ proctype Member(byte me) {
        best = 0
      }
 
-  /* Accept: no higher ballot promised, and every entry up to the cut is held. */
-  :: atomic { view[me] == 1 ->
-       b = 1;
-       do
-       :: b < BALLOTS -> b++
-       :: break
-       od;
-       if
-#ifdef OLD_BALLOT
-       :: value[b].proposed && !BIT(value[b].accepts, me) ->
-#else
-       :: value[b].proposed && !BIT(value[b].accepts, me) && promised[me] <= b ->
+  :: d_step { ACCEPTS(1) -> accept(1) }
+#if BALLOTS > 1
+  :: d_step { ACCEPTS(2) -> accept(2) }
 #endif
-          promised[me] = b;
-          accepted[me] = b;
-          fetch(b);
-          value[b].accepts = value[b].accepts | (1 << me);
-          if
-          :: COUNT(value[b].accepts) >= MAJORITY && chosen == 0 -> chosen = b
-          :: COUNT(value[b].accepts) >= MAJORITY && chosen > 0 ->
-             assert(value[chosen].cut[0] == value[b].cut[0] && value[chosen].cut[1] == value[b].cut[1] &&
-                    value[chosen].floor == value[b].floor && value[chosen].members == value[b].members)
-          :: else
-          fi
-       :: else
-       fi;
-       b = 0
-     }
 
   /* Install: hold everything up to the cut, drop what is beyond, finalize the rest, go on above the floor. */
-  :: atomic { view[me] == 1 && chosen > 0 ->
+  :: d_step { view[me] == 1 && chosen > 0 ->
        fetch(chosen);
        do
        :: k < ORIGINS ->
