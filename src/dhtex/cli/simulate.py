@@ -45,7 +45,7 @@ from dhtex.simulation import (
 @click.option("--messages", is_flag=True, help="Show every message in the timeline.")
 @click.option("--canary", is_flag=True, help="Run a replica that acknowledges too early: must fail.")
 @click.pass_context
-def simulate(  # noqa: PLR0917  # one argument an option
+def simulate(  # one argument an option
     context: click.Context,
     seeds: int,
     first: int,

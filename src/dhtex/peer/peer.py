@@ -116,9 +116,9 @@ class Peer:
             host, port, advertise, max_datagram: as for `Node`.
             founding: whether it may found a group, must, or must not.
             observe: follow the market without becoming a member: reads everything, submits nothing.
-            wait: entering `async with` waits until the peer is part of its group, however long that takes; False
-                returns once it listens, and `ready()` waits. A peer that has been a member accepts orders at once, and they
-                are pending; a new one raises `Busy` until it has joined.
+            wait: entering `async with` waits until the peer is part of its group, however long it takes; False
+                returns once it listens, and `ready()` waits. A peer that was a member before accepts orders at once,
+                and they are pending; a new one raises `Busy` until it has joined.
             durability: `fsync` survives power failure, `os` only the death of the process.
             allow: node ids that may talk in this market; None means anyone may join.
             config: timings and limits of replication.
