@@ -55,6 +55,11 @@ def limits() -> SearchStrategy[Place]:
     )
 
 
+def fill_or_kills() -> SearchStrategy[Place]:
+    fok = st.just(TimeInForce.FOK)
+    return st.builds(Place, SIDES, QUANTITIES, PRICES, time_in_force=fok, self_trade=MODES)
+
+
 def icebergs() -> SearchStrategy[Place]:
     return st.builds(Place, SIDES, st.integers(4, 20), PRICES, display=st.integers(1, 4), self_trade=MODES)
 

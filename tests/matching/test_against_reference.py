@@ -24,6 +24,7 @@ from hypothesis.stateful import (
 from dhtex.matching import (
     Accepted,
     Amended,
+    Cancel,
     Cancelled,
     Command,
     Event,
@@ -51,8 +52,8 @@ def specs() -> st.SearchStrategy[MarketSpec]:
         limits=st.sampled_from([Limits(), Limits(), TIGHT]),
         opening=st.sampled_from([Phase.CONTINUOUS, Phase.CONTINUOUS, Phase.AUCTION]),
         operator=st.just(strategies.NODES[0]),
-        dynamic_band_bps=st.sampled_from([0, 0, 200]),
-        static_band_bps=st.sampled_from([0, 0, 300]),
+        dynamic_band_bps=st.sampled_from([0, 0, 0, 200]),
+        static_band_bps=st.sampled_from([0, 0, 0, 300]),
         pause_us=st.integers(1, 20),
     )
 
@@ -87,7 +88,8 @@ class Books:
 
 
 class Comparison(RuleBasedStateMachine):
-    @initialize(spec=specs())
+    """What the machines below share: feeding all engines, and what must hold after every step."""
+
     def start(self, spec: MarketSpec) -> None:
         self.spec = spec
         self.engine = MatchingEngine(spec)
@@ -132,60 +134,9 @@ class Comparison(RuleBasedStateMachine):
             else:
                 self.depth.pop((side, price), None)
 
-    @rule(
-        owner=st.sampled_from(strategies.NODES),
-        commands=st.lists(strategies.placements(), min_size=1, max_size=6),
-    )
-    def place(self, owner: bytes, commands: list[Command]) -> None:
-        self.feed(owner, commands)
-
-    @rule(
-        owner=st.sampled_from(strategies.NODES),
-        commands=st.lists(strategies.plain_limits(), min_size=1, max_size=8),
-    )
-    def place_plain(self, owner: bytes, commands: list[Command]) -> None:
-        self.feed(owner, commands)
-
-    @rule(owner=st.sampled_from(strategies.NODES), data=st.data())
-    def change(self, owner: bytes, data: st.DataObject) -> None:
-        n_max = max(self.numbers.values())
-        self.feed(owner, data.draw(st.lists(strategies.changes(n_max), min_size=1, max_size=4)))
-
-    @precondition(lambda self: len(self.engine) > 0)
-    @rule(data=st.data())
-    def change_open(self, data: st.DataObject) -> None:
-        order = data.draw(st.sampled_from(list(self.engine.orders())))
-        commands = data.draw(st.lists(strategies.changes_of(order), min_size=1, max_size=2))
-        self.feed(order.id.node_id, commands)
-
-    @rule(owner=st.sampled_from(strategies.NODES), data=st.data())
-    def cancel_and_place(self, owner: bytes, data: st.DataObject) -> None:
-        n_max = self.numbers[owner]
-        mixed = st.one_of(strategies.changes(n_max), strategies.placements())
-        self.feed(owner, data.draw(st.lists(mixed, min_size=1, max_size=5)))
-
-    @rule(
-        owner=st.sampled_from(strategies.NODES[:2]),
-        commands=st.lists(strategies.phases(), min_size=1, max_size=2),
-    )
-    def change_phase(self, owner: bytes, commands: list[Command]) -> None:
-        self.feed(owner, commands)
-
     @rule(step=st.integers(1, 15))
     def pass_time(self, step: int) -> None:
         self.time += step
-
-    @rule(owner=st.sampled_from(strategies.NODES), command=strategies.plain_limits(), gap=st.integers(-2, 3))
-    def repeat_number(self, owner: bytes, command: Command, gap: int) -> None:
-        if self.numbers[owner] + gap >= 1:
-            self.feed(owner, [command, command], gap=gap)
-
-    @rule(
-        owner=st.sampled_from(strategies.NODES),
-        commands=st.lists(strategies.placements(), min_size=2, max_size=4),
-    )
-    def skip_some(self, owner: bytes, commands: list[Command]) -> None:
-        self.feed(owner, commands, skip=len(commands) // 2)
 
     @rule()
     def restart(self) -> None:
@@ -214,15 +165,109 @@ class Comparison(RuleBasedStateMachine):
         assert left == {order.id: order.remaining for order in self.engine.orders()}
 
 
-Comparison.TestCase.settings = settings(
-    max_examples=30, stateful_step_count=25, deadline=None, suppress_health_check=list(HealthCheck)
-)
-TestComparison = Comparison.TestCase
+class AnyCommands(Comparison):
+    """Every command and option, in markets with bands, auctions and tight limits."""
+
+    @initialize(spec=specs())
+    def open_market(self, spec: MarketSpec) -> None:
+        self.start(spec)
+
+    @rule(
+        owner=st.sampled_from(strategies.NODES),
+        commands=st.lists(strategies.placements(), min_size=1, max_size=6),
+    )
+    def place(self, owner: bytes, commands: list[Command]) -> None:
+        self.feed(owner, commands)
+
+    @rule(
+        owner=st.sampled_from(strategies.NODES),
+        commands=st.lists(strategies.plain_limits(), min_size=1, max_size=8),
+    )
+    def place_plain(self, owner: bytes, commands: list[Command]) -> None:
+        self.feed(owner, commands)
+
+    @rule(owner=st.sampled_from(strategies.NODES), data=st.data())
+    def change(self, owner: bytes, data: st.DataObject) -> None:
+        n_max = max(self.numbers.values())
+        self.feed(owner, data.draw(st.lists(strategies.changes(n_max), min_size=1, max_size=4)))
+
+    @precondition(lambda self: len(self.engine) > 0)
+    @rule(data=st.data())
+    def change_open(self, data: st.DataObject) -> None:
+        owner = data.draw(st.sampled_from(list(self.engine.orders()))).id.node_id
+        mine = st.sampled_from(list(self.engine.orders(owner)))
+        self.feed(owner, data.draw(st.lists(mine.flatmap(strategies.changes_of), min_size=1, max_size=5)))
+
+    @rule(owner=st.sampled_from(strategies.NODES), data=st.data())
+    def cancel_and_place(self, owner: bytes, data: st.DataObject) -> None:
+        n_max = self.numbers[owner]
+        mixed = st.one_of(strategies.changes(n_max), strategies.placements())
+        self.feed(owner, data.draw(st.lists(mixed, min_size=1, max_size=5)))
+
+    @rule(
+        owner=st.sampled_from(strategies.NODES[:2]),
+        commands=st.lists(strategies.phases(), min_size=1, max_size=2),
+    )
+    def change_phase(self, owner: bytes, commands: list[Command]) -> None:
+        self.feed(owner, commands)
+
+    @rule(owner=st.sampled_from(strategies.NODES), command=strategies.plain_limits(), gap=st.integers(-2, 3))
+    def repeat_number(self, owner: bytes, command: Command, gap: int) -> None:
+        if self.numbers[owner] + gap >= 1:
+            self.feed(owner, [command, command], gap=gap)
+
+    @rule(
+        owner=st.sampled_from(strategies.NODES),
+        commands=st.lists(strategies.placements(), min_size=2, max_size=4),
+    )
+    def skip_some(self, owner: bytes, commands: list[Command]) -> None:
+        self.feed(owner, commands, skip=len(commands) // 2)
+
+
+class PlainCommands(Comparison):
+    """Mostly what `apply_batch` carries out in its own loop, with a stop among it now and then."""
+
+    @initialize()
+    def open_market(self) -> None:
+        self.start(MarketSpec("TEST"))
+
+    @rule(
+        owner=st.sampled_from(strategies.NODES),
+        commands=st.lists(strategies.plain_limits(), min_size=1, max_size=12),
+    )
+    def place_plain(self, owner: bytes, commands: list[Command]) -> None:
+        self.feed(owner, commands)
+
+    @rule(owner=st.sampled_from(strategies.NODES), command=strategies.stops())
+    def place_stop(self, owner: bytes, command: Command) -> None:
+        self.feed(owner, [command])
+
+    @precondition(lambda self: len(self.engine) > 0)
+    @rule(data=st.data())
+    def cancel_some(self, data: st.DataObject) -> None:
+        owner = data.draw(st.sampled_from(list(self.engine.orders()))).id.node_id
+        mine = st.sampled_from([order.id for order in self.engine.orders(owner)])
+        mixed = st.one_of(mine.map(Cancel), mine.map(Cancel), strategies.plain_limits())
+        self.feed(owner, data.draw(st.lists(mixed, min_size=1, max_size=8)))
+
+
+def quick(examples: int) -> settings:
+    return settings(
+        max_examples=examples, stateful_step_count=25, deadline=None, suppress_health_check=list(HealthCheck)
+    )
+
+
+AnyCommands.TestCase.settings = quick(80)
+TestAnyCommands = AnyCommands.TestCase
+
+PlainCommands.TestCase.settings = quick(120)
+TestPlainCommands = PlainCommands.TestCase
 
 
 @pytest.mark.slow
-def test_long_hunt() -> None:
+@pytest.mark.parametrize("machine", [AnyCommands, PlainCommands])
+def test_long_hunt(machine: type[Comparison]) -> None:
     longer = settings(
-        max_examples=2_000, stateful_step_count=50, deadline=None, suppress_health_check=list(HealthCheck)
+        max_examples=1_000, stateful_step_count=50, deadline=None, suppress_health_check=list(HealthCheck)
     )
-    run_state_machine_as_test(Comparison, settings=longer)
+    run_state_machine_as_test(machine, settings=longer)
