@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
-from aiohttp import ClientSession, ClientWebSocketResponse, WSCloseCode, WSMsgType
+from aiohttp import ClientSession, ClientWebSocketResponse, WSCloseCode
 
 from dhtex import Grape, Peer
 from dhtex.gateway import Gateway, feed
@@ -43,7 +43,7 @@ async def test_changes_applied_to_the_snapshot_give_the_book(
         await peer.sell("2", price, account="maker")
     last = await peer.buy("5", "51", account="taker")
     position = (await last.final()).position
-    trades = []
+    trades: list[tuple[str, str]] = []
     while len(trades) < 3 or book["asks"] != {"51.00": "1"}:
         news = await hear(stream)
         assert news["position"] <= position
@@ -92,11 +92,10 @@ async def test_a_slow_reader_is_told_and_closed_and_others_go_on(
     ):  # in one turn of the loop: nobody can read meanwhile
         gateway._feed.publish("group", {"kind": "flood", "sentence": piece})
     kinds = []
-    while (message := await stream.receive()).type is WSMsgType.TEXT:
+    async for message in stream:  # until it is closed
         kinds.append(json.loads(message.data))
     assert kinds[-1]["error"] == "fell_behind"
-    assert message.type is WSMsgType.CLOSE
-    assert message.data == WSCloseCode.TRY_AGAIN_LATER
+    assert stream.close_code == WSCloseCode.TRY_AGAIN_LATER
     async with client.ws_connect("/stream") as again:
         assert (await hear(again))["type"] == "snapshot"
     async with client.get("/metrics") as response:
@@ -122,7 +121,8 @@ async def test_a_gateway_that_fell_behind_itself_shows_no_gap(peer: Peer) -> Non
     news = Feed(peer)
     news.start()
     async with news.reader() as reader:
-        peer._trades.publish(*(None,) * 20_000)  # type: ignore[arg-type]  # never read: they are too many
+        never_read: list[Any] = [None] * 20_000  # too many
+        peer._trades.publish(*never_read)
         await reader.slow.wait()
         assert not news.trades
     async with news.reader() as reader:  # and it goes on
