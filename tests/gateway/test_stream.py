@@ -91,9 +91,7 @@ async def test_a_slow_reader_is_told_and_closed_and_others_go_on(
         feed.OUTBOX_BYTES_MAX // len(piece) + 1
     ):  # in one turn of the loop: nobody can read meanwhile
         gateway._feed.publish("group", {"kind": "flood", "sentence": piece})
-    kinds = []
-    async for message in stream:  # until it is closed
-        kinds.append(json.loads(message.data))
+    kinds = [json.loads(message.data) async for message in stream]  # until it is closed
     assert kinds[-1]["error"] == "fell_behind"
     assert stream.close_code == WSCloseCode.TRY_AGAIN_LATER
     async with client.ws_connect("/stream") as again:

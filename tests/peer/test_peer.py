@@ -11,8 +11,10 @@ from pathlib import Path
 import pytest
 
 from dhtex import (
+    Founding,
     Grape,
     GroupEvent,
+    Identity,
     MarketSpec,
     Node,
     NotRunning,
@@ -135,6 +137,20 @@ async def test_the_group_is_told_of_and_leaving_is_no_suspicion(grape: str) -> N
         assert alice.view is not None
         assert alice.view.node_ids == (alice.node_id,)
         events.close()
+
+
+@pytest.mark.parametrize("who", ["founding", "observe"])
+async def test_nobody_waits_for_a_peer_that_only_joins_to_found_the_group(grape: str, who: str) -> None:
+    first, second = sorted((Identity.generate() for _ in range(2)), key=lambda identity: identity.node_id)
+    async with Peer(
+        "BTC-USD", bootstrap=[grape], identity=first, wait=False,
+        observe=who == "observe", founding=Founding.JOIN if who == "founding" else Founding.AUTO,
+    ) as joiner:  # fmt: skip
+        with closing(joiner.group_events()) as events:
+            assert (await _next(events, "seeking")).text == "no group to join yet; waiting for one"
+        async with Peer("BTC-USD", bootstrap=[grape], identity=second) as founder:
+            final = await (await founder.buy("1", price="50")).final()
+            assert await joiner.reached(final.position) == founder.position()
 
 
 async def _next(events: AsyncIterator[GroupEvent], kind: str) -> GroupEvent:

@@ -36,6 +36,16 @@ async def test_hello_finds_out_who_listens() -> None:
         assert a.address_of(BOB.node_id) is None, "a claim changes nothing"
 
 
+async def test_hello_is_not_answered_by_one_with_nothing_to_say() -> None:
+    async with Endpoint(ALICE) as alice, Endpoint(BOB) as bob:
+        a, b = alice.attach(GROUP, Recorder()), bob.attach(GROUP, Recorder())
+        b.view_number = None
+        with pytest.raises(RpcTimeout):
+            await a.hello(bob.address, timeout=0.05)
+        b.view_number = 3
+        assert (await a.hello(bob.address, timeout=5)).view_number == 3
+
+
 async def test_hello_takes_a_name() -> None:
     async with Endpoint(ALICE) as alice, Endpoint(BOB) as bob:
         a = alice.attach(GROUP, Recorder())

@@ -76,14 +76,19 @@ class Driver:
         replica: Replica,
         store: Store,
         tell: Callable[[list[Effect]], None],
+        *,
+        may_found: bool,
     ) -> None:
         """Args:
         tell: gets everything the replica has to say, in order, after it was carried out.
+        may_found: without a view, answer whoever looks for a group. One who never founds has nothing to say to
+            them: a newcomer would wait for it to found the group, for ever.
         """
         self.replica = replica
         self.counters: dict[str, int] = {}
         self._store = store
         self._tell = tell
+        self._may_found = may_found
         self._channel: Channel | None = None
         self._contacts: set[NodeId] = set()
         self._tasks: set[asyncio.Task[None]] = set()
@@ -270,7 +275,10 @@ class Driver:
         view = self.replica.view
         members = {NodeId(node_id) for node_id in view.node_ids} if view is not None else set()
         self._channel.set_members(members | self._contacts)
-        self._channel.view_number = view.number if view is not None else 0
+        if view is not None:
+            self._channel.view_number = view.number
+        else:
+            self._channel.view_number = 0 if self._may_found else None
 
     def _arm(self) -> None:
         # A timer that fires too early finds nothing to do and is set anew: cheaper than moving it with every input.

@@ -216,7 +216,8 @@ class Peer:
             address=address,
             recovered=journal.state,
         )
-        driver = Driver(replica, journal, self._hear)
+        may_found = self._founding is not Founding.JOIN and not self._observe
+        driver = Driver(replica, journal, self._hear, may_found=may_found)
         journal.attach(
             on_persisted=driver.on_persisted,
             on_full=self._on_full,

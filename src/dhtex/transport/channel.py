@@ -102,7 +102,7 @@ class Channel:
         counters: Counter[str],
     ) -> None:
         self.group_id = group_id
-        self._view_number = 0
+        self._view_number: int | None = 0
         self._outlet = outlet
         self._keys = keys
         self._handler = handler
@@ -120,8 +120,8 @@ class Channel:
         self._closed = False
 
     @property
-    def view_number(self) -> int:
-        """Told to whoever says HELLO; 0 until it is set.
+    def view_number(self) -> int | None:
+        """Told to whoever says HELLO; 0 until it is set. While it is None, HELLO is not answered.
 
         Raises:
             ValueError: when set to something below 0 or beyond 63 bits.
@@ -129,8 +129,8 @@ class Channel:
         return self._view_number
 
     @view_number.setter
-    def view_number(self, number: int) -> None:
-        if not 0 <= number <= INT_MAX:
+    def view_number(self, number: int | None) -> None:
+        if number is not None and not 0 <= number <= INT_MAX:
             raise ValueError(f"a view number lies between 0 and {INT_MAX}, {number} does not")
         self._view_number = number
 

@@ -268,9 +268,12 @@ class Endpoint:
             raise MalformedMessage("self")
         if not channel.may_talk(node_id_of(datagram.sender)):
             raise MalformedMessage("allow_list")
+        view_number = channel.view_number
+        if view_number is None:
+            return
         if not self._sources.take(source[0], now):
             raise MalformedMessage("budget", "too many newcomers")
-        answer = encode_hello_answer(channel.group_id, self.identity.public_key, cookie, channel.view_number)
+        answer = encode_hello_answer(channel.group_id, self.identity.public_key, cookie, view_number)
         self._transmit(answer, source)
 
     # Datagrams out
