@@ -230,7 +230,7 @@ async def usurp(attacker: Attacker) -> None:
         Prepare(attacker.lineage, view.number + 7, mine),
         Prepare(bytes(20), view.number, mine),
         Accept(bytes(20), view.number, mine, alone),
-        Join(attacker.lineage, me._replace(address="nowhere:0"), 0, 0),
+        Join(attacker.lineage, view.number, me._replace(address="nowhere:0"), 0, 0),
         AskViews(attacker.lineage, 0),
     ])  # fmt: skip
 

@@ -81,7 +81,7 @@ MESSAGES: list[Message] = [
     SnapshotOffer(L, 5, 6, DIGEST),
     AskSnapshot(L, 5, 6),
     SnapshotPiece(L, 5, 6, b"piece"),
-    Join(L, MEMBERS[0], 5, 6),
+    Join(L, 4, MEMBERS[0], 5, 6),
     Refused(L, 1, -5),
 ]
 

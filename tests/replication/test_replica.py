@@ -26,7 +26,7 @@ from dhtex.replication.effects import (
     Suspected,
 )
 from dhtex.replication.founding import Candidate, Decision, decide
-from dhtex.replication.messages import Entries, Message, Prepare, Reject, Status, Views
+from dhtex.replication.messages import Entries, Join, Message, Prepare, Reject, Status, Views
 from dhtex.replication.values import INT_MAX, NO_DIGEST, Ballot, Entry, Member, make_view
 from replication.cluster import MS, SECOND, Cluster, Network, Node
 from replication.hunt import FAST
@@ -182,6 +182,68 @@ def test_everyone_leaves_and_comes_back(size: int) -> None:
         contacts = [other.contact for other in cluster.nodes if other is not node]
         node.do(_join(contacts))
     settle(cluster)
+
+
+def test_a_request_to_join_from_before_a_membership_brings_nobody_back() -> None:
+    cluster = group(3)
+    leaver, *others = cluster.nodes
+    view = leaver.replica.view
+    assert view is not None
+    asked_then = Join(
+        leaver.replica.lineage,
+        view.number - 1,
+        view.members[view.index[leaver.node_id]],
+        leaver.now().wall,
+        leaver.replica.position,
+    )
+    leaver.do(lambda replica, now: replica.leave(now))
+    assert cluster.run(5 * SECOND, lambda: leaver.replica.role is Role.LEFT)
+    assert cluster.run(SECOND, lambda: cluster.agreed_members(others))
+    after = others[0].replica.view
+    for node in others:  # it was on its way for long
+        node.do(partial(_receive, leaver, asked_then))
+    cluster.run(2 * SECOND)
+    assert [node.replica.view for node in others] == [after, after]
+
+
+def test_the_last_of_a_view_that_all_others_left_finds_the_group_through_who_it_has_met() -> None:
+    cluster = group(4, extra=1)
+    away, heir, *rest = cluster.nodes[:4]
+    stranger = cluster.nodes[4]
+
+    def leave(node: Node, left: list[Node]) -> None:
+        node.do(lambda replica, now: replica.leave(now))
+        assert cluster.run(20 * SECOND, lambda: node.replica.role is Role.LEFT), "\n".join(cluster.roles())
+        assert cluster.run(5 * SECOND, lambda: cluster.agreed_members(left)), "\n".join(cluster.roles())
+
+    leave(heir, [away, *rest])
+    away.crash()
+    assert cluster.run(10 * SECOND, lambda: cluster.agreed_members(rest))
+    heir.do(_join([rest[0].contact]))
+    assert cluster.run(10 * SECOND, lambda: cluster.agreed_members([heir, *rest]))
+    for node, left in zip(rest, ([heir, rest[1]], [heir]), strict=True):
+        leave(node, left)
+        node.crash()  # its process has ended
+    away.start()
+    view = away.replica.view
+    assert view is not None
+    assert heir.node_id not in view.index
+    assert cluster.run(10 * SECOND, lambda: not away.replica.has_quorum)
+    coup = make_view(
+        number=view.number + 1,
+        parent=view.id,
+        members=(Member(stranger.signer.public_key, stranger.address, 1),),
+        floor=view.floor,
+        cut=(0,) * len(view.members),
+        proposer=stranger.node_id,
+    )
+    away.do(_join([stranger.contact]))
+    away.do(partial(_receive, stranger, Views(away.replica.lineage, (coup,))))
+    cluster.run(2 * SECOND)
+    assert away.replica.view == view, "who was never a member is not believed"
+    away.do(_join([stranger.contact, heir.contact]))
+    cluster.submit(heir)
+    settle(cluster, [away, heir])
 
 
 def test_an_observer_follows_without_being_counted() -> None:

@@ -75,6 +75,11 @@ _HOMELESS: Final = frozenset({Role.FOUNDING, Role.OBSERVING, Role.JOINING, Role.
 """Roles in which better contacts help."""
 
 
+def _is_lost(replica: Replica) -> bool:
+    """Better contacts help: outside the group, or in a view whose other members may all have left it since."""
+    return replica.role in _HOMELESS or not replica.has_quorum
+
+
 class Peer:
     """One participant in one market. Use it with `async with`; several may run in one loop and one process.
 
@@ -298,14 +303,14 @@ class Peer:
                 await meeting.announce()
                 await self._look_again(driver, meeting)
             await asyncio.sleep(pause)
-            pause = LOOK_AGAIN_S if driver.replica.role in _HOMELESS else min(2 * pause, LOOK_AGAIN_S_MAX)
+            pause = LOOK_AGAIN_S if _is_lost(driver.replica) else min(2 * pause, LOOK_AGAIN_S_MAX)
 
     async def _look_again(self, driver: Driver, meeting: Meeting) -> None:
         answers = await meeting.seen()
         groups = [destination(answer) for answer in answers if answer.view_number]
         for contact in groups:
             driver.learn(contact)
-        if groups and driver.replica.role in _HOMELESS:
+        if groups and _is_lost(driver.replica):
             (driver.observe if self._observe else driver.join)(groups)
 
     def _task(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:

@@ -190,6 +190,10 @@ class Core:
         """The member's place in the installed view; None for strangers, and for everyone when not a member."""
         return None if self.view_log is None else self.view_log.view.index.get(node_id)
 
+    def has_met(self, node_id: bytes) -> bool:
+        """True for members of the installed view and of those before it, as far back as views are kept."""
+        return any(node_id in view.index for view in self.views.values())
+
     def myself(self) -> Member:
         """This peer, as others should list it."""
         return Member(self.signer.public_key, self.address, self.incarnation)

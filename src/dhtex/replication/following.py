@@ -299,4 +299,6 @@ class Following:
         self._join_at = core.now.monotonic + 4 * core.config.resend_interval
         if core.view is not None:
             core.others = core.destinations(core.view.members)
-            core.broadcast(Join(core.lineage, core.myself(), core.now.wall, core.ledger.position))
+            core.broadcast(
+                Join(core.lineage, core.view.number, core.myself(), core.now.wall, core.ledger.position)
+            )

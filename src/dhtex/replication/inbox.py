@@ -236,6 +236,10 @@ class Inbox:
         drift = message.wall - core.now.wall
         if abs(drift) > core.config.max_drift:
             core.refuse_clock(source.node_id, source.to, drift)
+        elif message.view != view.number:
+            # On its way for long, it may be from before a membership that has ended since: whoever has left must
+            # not be brought back by it, for it would be missing. Who still wants to be in asks again.
+            self._in_view(source, message.view)
         elif core.ledger.position - message.position > 4 * core.config.join_within:
             # It took a peer that is behind for the head; as a member it would hold up everyone.
             self._serving.send_views(source.node_id, source.to, view.number - 1)

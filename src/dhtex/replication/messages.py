@@ -226,9 +226,10 @@ class SnapshotPiece(NamedTuple):
 
 
 class Join(NamedTuple):
-    """An observer near the head asks to be a member of the next view."""
+    """An observer near the head of *view* asks to be a member of the next one."""
 
     lineage: bytes
+    view: int
     member: Member
     wall: int
     position: int
@@ -409,7 +410,7 @@ _TABLE: Final[dict[int, tuple[type[Any], tuple[_Field, ...]]]] = {
     13: (SnapshotOffer, (_LINEAGE, _INT, _INT, (_same, _digest))),
     14: (AskSnapshot, (_LINEAGE, _INT, _INT)),
     15: (SnapshotPiece, (_LINEAGE, _INT, _INT, (_same, _piece))),
-    16: (Join, (_LINEAGE, (_list, member_from), _INT, _INT)),
+    16: (Join, (_LINEAGE, _VIEW, (_list, member_from), _INT, _INT)),
     17: (Refused, (_LINEAGE, _INT, (_same, lambda value: check_int(value, -INT_MAX)))),
 }
 TAGS: Final[dict[type[Any], int]] = {kind: tag for tag, (kind, _) in _TABLE.items()}

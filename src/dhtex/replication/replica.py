@@ -18,9 +18,7 @@ from dhtex.replication.following import Following
 from dhtex.replication.inbox import Inbox
 from dhtex.replication.ledger import Ledger
 from dhtex.replication.machine import RandomSource, StateMachine
-from dhtex.replication.messages import (
-    Message,
-)
+from dhtex.replication.messages import AskViews, Message
 from dhtex.replication.ordering import Ordering
 from dhtex.replication.records import DurableState, Incarnation
 from dhtex.replication.recovery import recover
@@ -34,6 +32,7 @@ from dhtex.replication.values import (
     Now,
     View,
     make_view,
+    node_id_of_key,
 )
 from dhtex.replication.watching import Watching
 
@@ -250,7 +249,11 @@ class Replica:
         self._progress()
 
     def join(self, contacts: Sequence[Destination], now: Now) -> None:
-        """Follow the group of *contacts* and become a member. Call again whenever better contacts are known."""
+        """Follow the group of *contacts* and become a member. Call again whenever better contacts are known.
+
+        A member has a group; without a quorum it may be the last of a view that the others have left long ago. It
+        asks those of *contacts* that it knows, as members now or before, for the views that it lacks.
+        """
         self._follow(contacts, Wish.MEMBER, now)
 
     def observe(self, contacts: Sequence[Destination], now: Now) -> None:
@@ -381,6 +384,9 @@ class Replica:
         core.now = now
         if core.phase is Phase.STOPPED:
             return
+        if core.is_member:
+            self._ask_acquaintances(contacts)
+            return
         core.wish = wish
         core.leaving = False
         self._following.contacts = tuple(contacts)
@@ -396,6 +402,15 @@ class Replica:
         if core.phase is Phase.FOLLOWING and self._following.deadline == NEVER:
             self._following.start()  # otherwise it is on its way; a download goes on
         self._progress()
+
+    def _ask_acquaintances(self, contacts: Sequence[Destination]) -> None:
+        """Anybody could say that the group went on without this member; those who were in it are believed."""
+        core = self._core
+        met = tuple(contact for contact in contacts if core.has_met(node_id_of_key(contact.public_key)))
+        self._following.contacts = met
+        if core.view is not None and not self.has_quorum:
+            for contact in met:
+                core.send(contact, AskViews(core.lineage, core.view.number))
 
     def _founded(self) -> None:
         self._core.history_durable = True

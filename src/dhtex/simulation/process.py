@@ -350,7 +350,7 @@ class Process:
         if self.paused:
             return
         self._announce()
-        if replica.role not in _SEARCHING:
+        if replica.role not in _SEARCHING and replica.has_quorum:
             return
         seen = world.board.look_up(self.index)
         contacts = [world.processes[index].destination for index, found in seen.items() if found.view]
