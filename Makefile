@@ -3,10 +3,12 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.stamp
+# Tests of real processes mostly wait: more of them at a time than there are cores.
+PYTEST := $(BIN)/python -m pytest -n 4 --dist loadscope
 UV := $(shell command -v uv 2>/dev/null)
 
 .DEFAULT_GOAL := help
-.PHONY: help venv demo test test-fast coverage lint format types imports check test-lowest hunt soak model bench-matching bench-replication clean
+.PHONY: help venv demo test test-fast lint format types imports check test-lowest hunt soak model bench-matching bench-replication clean
 
 help:  ## show this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
@@ -30,16 +32,15 @@ demo: $(STAMP)  ## two Grapes, three peers, a minute of trading told in plain li
 	@$(BIN)/dhtex demo
 
 test: $(STAMP)  ## every test but the long hunts
-	@COVERAGE_FILE=$(CURDIR)/.coverage $(BIN)/python -m coverage run -m pytest -m 'not slow'
-	@$(BIN)/python -m coverage combine --quiet && $(BIN)/python -m coverage report | tail -n 40
+	@COVERAGE_FILE=$(CURDIR)/.coverage $(PYTEST) -m 'not slow' --cov --cov-report=term
 
 test-fast: $(STAMP)  ## the tests that start no processes, without coverage
-	@$(BIN)/python -m pytest -m 'not slow and not e2e'
+	@$(PYTEST) -m 'not slow and not e2e'
 
 test-lowest:  ## the tests on the oldest dependencies allowed (needs uv)
 	@uv venv --quiet --clear --python "$$($(PYTHON) -c 'import sys; print(sys.executable)')" $(VENV)-lowest
 	@uv pip install --quiet --resolution lowest-direct --python $(VENV)-lowest/bin/python --editable . --group test
-	@$(VENV)-lowest/bin/python -m pytest -m 'not slow'
+	@$(VENV)-lowest/bin/python -m pytest -n 4 --dist loadscope -m 'not slow'
 
 lint: $(STAMP)  ## ruff: rules and formatting
 	@$(BIN)/ruff check . && $(BIN)/ruff format --check .
