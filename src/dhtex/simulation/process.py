@@ -288,6 +288,9 @@ class Process:
                 self._announce()
             case Restored(position=position, digest=digest):
                 view = self.replica.view if self.replica is not None else None
+                if view is not None and view.number == 1:
+                    # A founding that was still on its way to the disk when the process died may have arrived.
+                    world.view_installed(self.name, view)
                 world.history.restored(self.name, view, position, digest)
             case RoleChanged(role=role):
                 if role is Role.MEMBER:
@@ -337,8 +340,7 @@ class Process:
         """Members and members-to-be are to be found; observers serve nobody."""
         replica = self.replica
         if replica is not None and not self.plan.observer:
-            number = 0 if replica.view is None else replica.view.number
-            self._world.board.announce(self.index, Candidate(self.node_id, number))
+            self._world.board.announce(self.index, Candidate(self.node_id, replica.announced))
 
     def _look_around(self, life: int) -> None:
         """Announce first, look up second (`design: Founding without two founders`)."""
