@@ -172,6 +172,24 @@ def test_leaving_takes_the_pending_along() -> None:
     settle(cluster)
 
 
+def test_a_leaver_asked_twice_still_waits_until_the_others_know() -> None:
+    cluster = group(2)
+    leaver, other = cluster.nodes
+    leaver.do(lambda replica, now: replica.leave(now))
+
+    def is_out() -> bool:
+        view = leaver.replica.view
+        return view is not None and leaver.node_id not in view.index
+
+    assert cluster.run(5 * SECOND, is_out)
+    cluster.partition([leaver], [other])  # if the leaver decided it, the other does not know yet
+    leaver.do(lambda replica, now: replica.leave(now))
+    assert leaver.replica.role is not Role.LEFT
+    cluster.heal()
+    assert cluster.run(5 * SECOND, lambda: leaver.replica.role is Role.LEFT)
+    assert cluster.agreed_members([other])
+
+
 @pytest.mark.parametrize("size", [1, 2, 3])
 def test_everyone_leaves_and_comes_back(size: int) -> None:
     cluster = group(size)

@@ -280,6 +280,8 @@ class Replica:
         """Stop accepting, let what is pending become final, then leave the group; `RoleChanged(LEFT)` tells."""
         core = self._core
         core.now = now
+        if core.wish is Wish.LEAVE:
+            return  # it is under way; asked twice, it must still wait until the others know
         core.wish = Wish.LEAVE
         if not core.is_member and core.phase is not Phase.STOPPED:
             self._following.stop()
