@@ -7,7 +7,7 @@ import contextlib
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 import click
 
@@ -20,9 +20,11 @@ from dhtex.cli.progress import show_catch_up
 from dhtex.cli.running import run
 from dhtex.cli.shell import Shell
 from dhtex.errors import NotRunning
-from dhtex.gateway import Gateway
 from dhtex.matching import MarketSpec
 from dhtex.peer import Durability, Founding, Peer, default_data_dir
+
+if TYPE_CHECKING:
+    from dhtex.gateway import Gateway
 
 _DURABILITY: Final = click.Choice(("fsync", "os"))
 
@@ -122,6 +124,8 @@ def peer(
     def serve(peer: Peer) -> Gateway | None:
         if api is None:
             return None
+        from dhtex.gateway import Gateway  # noqa: PLC0415  # aiohttp takes a third of a second to import
+
         return Gateway(peer, host if api_public else "127.0.0.1", api, public=api_public, hosts=api_name)
 
     sys.exit(run(lambda: _trade(make, serve, as_json, folder)))
