@@ -8,9 +8,11 @@ import msgpack
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from msgpack import fallback
 
 from dhtex.errors import MalformedMessage, OrderError
 from dhtex.matching import (
+    Accepted,
     Amend,
     Cancel,
     CancelAll,
@@ -20,6 +22,7 @@ from dhtex.matching import (
     OrderId,
     Phase,
     Place,
+    ReferenceEngine,
     Rejected,
     RejectReason,
     SelfTrade,
@@ -29,6 +32,8 @@ from dhtex.matching import (
     decode_commands,
     encode_commands,
 )
+from dhtex.matching.commands import decode_rows
+from dhtex.matching.splitting import split_array
 from matching import strategies
 from matching.support import ALICE
 
@@ -104,21 +109,12 @@ def test_a_row_that_is_no_command(row: Any, reason: str) -> None:
 BAD_BATCHES = {
     "nothing": b"",
     "not an array": msgpack.packb(5),
+    "a map": msgpack.packb({}),
     "cut short": encode_commands([Place(Side.BUY, 10, 50)])[:-1],
+    "longer than it is": b"\xdd\xff\xff\xff\xff\x90",
     "bytes to spare": encode_commands([Place(Side.BUY, 10, 50)]) + b"\0",
-    "a number instead of a row": msgpack.packb([5]),
-    "a text instead of a row": msgpack.packb(["abc"]),
-    "a float": msgpack.packb([[0, 5.0, 5]]),
-    "a truth": msgpack.packb([[0, True, 5]]),
-    "an array in a row": msgpack.packb([[0, 5, [5]]]),
-    "a timestamp": msgpack.packb([[0, 5, msgpack.Timestamp(5)]]),
-    "an extension": msgpack.packb([msgpack.ExtType(5, b"")]),
     "a reserved byte": b"\x91\xc1",
-    "deep": b"\x91" * 5000 + b"\x00",
-    "deep, but not for every decoder": b"\x91" * 600 + b"\x00",
-    "not UTF-8": bytes.fromhex("919204a1ff"),
-    "a map": msgpack.packb([{}]),
-    "a map with a list for a key": bytes.fromhex("91819000"),
+    "a row without its end": b"\x91\x93\x00\x05",
 }
 
 
@@ -133,6 +129,94 @@ def test_a_batch_that_is_none_is_rejected_whole(batch: bytes) -> None:
     rejected = [(e.position, e.order.n, e.reason) for e in outcome if isinstance(e, Rejected)]
     assert rejected == [(n, n, RejectReason.MALFORMED) for n in (1, 2, 3)]
     assert engine.position == 3
+
+
+BAD_ITEMS = {
+    "a number instead of a row": msgpack.packb(5),
+    "a text instead of a row": msgpack.packb("abc"),
+    "bytes instead of a row": b"\xc4\x03\x00\x05\x05",
+    "nil instead of a row": msgpack.packb(None),
+    "a float": msgpack.packb([0, 5.0, 5]),
+    "a truth": msgpack.packb([0, True, 5]),
+    "a truth for a side": msgpack.packb([True, 5, 5]),
+    "a truth for a mode": msgpack.packb([0, 5, 5, False]),
+    "a truth for a time in force": msgpack.packb([0, 5, 5, 0, False]),
+    "a truth for a number": msgpack.packb([3, ALICE, True]),
+    "a float for a number": msgpack.packb([3, ALICE, 1.0]),
+    "an array in a row": msgpack.packb([0, 5, [5]]),
+    "a timestamp": msgpack.packb([0, 5, msgpack.Timestamp(5)]),
+    "a timestamp that is none": bytes.fromhex("9300 05 d7ff ffffffff ffffffff"),
+    "an extension": msgpack.packb(msgpack.ExtType(5, b"")),
+    "deep": b"\x91" * 5000 + b"\x00",
+    "deep, but not for every decoder": b"\x91" * 600 + b"\x00",
+    "not UTF-8": bytes.fromhex("9204a1ff"),
+    "a map": msgpack.packb({}),
+    "a map with a list for a key": bytes.fromhex("819000"),
+    "a long map of long things": bytes.fromhex("de0001 d90161 dc0001 c50001ff"),
+}
+
+
+@pytest.mark.parametrize("decoder", [msgpack.unpackb, fallback.unpackb], ids=["msgpack", "its twin"])
+@pytest.mark.parametrize("item", BAD_ITEMS.values(), ids=BAD_ITEMS)
+def test_an_item_that_is_no_row_is_malformed_by_itself(
+    item: bytes, decoder: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(msgpack, "unpackb", decoder)
+    (place,) = split_array(encode_commands([Place(Side.BUY, 10, 50)]))
+    batch = b"\x93" + place + item + place
+    assert decode_rows(batch)[::2] == ((0, 10, 50), (0, 10, 50))
+    engine, reference = MatchingEngine(MarketSpec("X", 1, 1)), ReferenceEngine(MarketSpec("X", 1, 1))
+    outcome, expected = (
+        each.apply_batch(batch, owner=ALICE, first_n=1, count=3, timestamp=1, position=1)
+        for each in (engine, reference)
+    )
+    first, second, third = outcome.events()
+    assert isinstance(first, Accepted)
+    assert isinstance(second, Rejected)
+    assert second.reason is RejectReason.MALFORMED
+    assert isinstance(third, Accepted)
+    assert outcome.digest_bytes == expected.digest_bytes
+    assert engine.snapshot() == reference.snapshot()
+
+
+def things() -> st.SearchStrategy[Any]:
+    leaves = st.one_of(
+        st.none(),
+        st.booleans(),
+        st.integers(-(2**63), 2**64 - 1),
+        st.floats(allow_nan=False),
+        st.text(max_size=40),
+        st.binary(max_size=300),
+        st.builds(msgpack.ExtType, st.integers(0, 127), st.binary(max_size=20)),
+    )
+    return st.recursive(
+        leaves,
+        lambda inside: (
+            st.lists(inside, max_size=20) | st.dictionaries(st.integers(0, 2**64 - 1), inside, max_size=20)
+        ),
+        max_leaves=30,
+    )
+
+
+@given(st.lists(things(), max_size=20))
+def test_an_array_is_split_where_its_items_end(items: list[Any]) -> None:
+    assert split_array(msgpack.packb(items)) == [msgpack.packb(item) for item in items]
+
+
+@given(st.lists(things(), max_size=5), st.data())
+def test_decoders_agree_on_what_was_damaged(items: list[Any], data: st.DataObject) -> None:
+    batch = bytearray(msgpack.packb(items))
+    for _ in range(data.draw(st.integers(0, 3))):
+        batch[data.draw(st.integers(0, len(batch) - 1))] = data.draw(st.integers(0, 255))
+    read = []
+    for decoder in (msgpack.unpackb, fallback.unpackb):
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(msgpack, "unpackb", decoder)
+            try:
+                read.append(decode_rows(bytes(batch)))
+            except MalformedMessage:
+                read.append(())
+    assert read[0] == read[1]
 
 
 def test_a_longer_form_of_a_number_is_the_same_number() -> None:

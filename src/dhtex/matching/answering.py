@@ -31,17 +31,16 @@ from dhtex.matching.orders import (
     KEY,
     MARKET_BUY,
     MARKET_SELL,
-    OWNER,
-    PRIORITY,
     QTY,
     TERMS,
     TOTAL,
     N,
     Node,
     Owner,
+    SpecialTerms,
     Terms,
-    account_of,
     key_of,
+    move_to,
     new_node,
     open_quantity,
     side_of,
@@ -79,21 +78,27 @@ def place(state: State, row: Row, owner: Owner, n: int, out: Stream) -> RejectRe
         return reason
     if flags & POST_ONLY and _meets(state, key, quantity):
         return RejectReason.POST_ONLY
-    node = new_node(owner, n, key, quantity, state.position, state.timestamp, mode)
-    if (kind, flags & ALL_OR_NONE, display, expiry, account, tag) != (Kind.LIMIT, 0, None, None, "", ""):
-        node[TERMS] = Terms(
-            kind,
-            force,
-            expiry,
-            bool(flags & ALL_OR_NONE),
-            display,
-            0,
-            account,
-            tag,
-            trigger,
-            trail,
-            state.position,
+    ahead = state.position - n
+    if (kind, flags & ALL_OR_NONE, display, expiry, account, tag) == (Kind.LIMIT, 0, None, None, "", ""):
+        terms = Terms(owner, state.timestamp, ahead, mode)
+    else:
+        terms = SpecialTerms(
+            owner,
+            state.timestamp,
+            ahead,
+            mode,
+            kind=kind,
+            force=force,
+            expiry=expiry,
+            all_or_none=bool(flags & ALL_OR_NONE),
+            display=display,
+            account=account,
+            tag=tag,
+            trigger=trigger,
+            trail=trail,
+            placed=state.position,
         )
+    node = new_node(n, key, quantity, terms)
     out.append(ACCEPTED)
     enter(state, node, out, known=False, force=force)
     return None
@@ -186,7 +191,8 @@ def amend(state: State, row: Row, owner: Owner, n: int, out: Stream) -> RejectRe
     node = _find(state, node_id, order_n)
     if node is None:
         return RejectReason.UNKNOWN_ORDER
-    if node[OWNER] is not owner or account_of(node) != account:
+    terms: Terms = node[TERMS]
+    if terms.owner is not owner or terms.account != account:
         return RejectReason.NOT_OWNER
     if state.phase is Phase.HALTED:
         return RejectReason.HALTED
@@ -198,40 +204,38 @@ def amend(state: State, row: Row, owner: Owner, n: int, out: Stream) -> RejectRe
         return RejectReason.INVALID_QUANTITY
     if price is not None and not 0 < price <= limits.price:
         return RejectReason.INVALID_PRICE
-    terms: Terms | None = node[TERMS]
     left = open_quantity(node)
     total = node[TOTAL] if quantity is None else quantity
     new_left = left + total - node[TOTAL]
-    if terms is not None and terms.display is not None and new_left > terms.display * limits.slices:
+    if terms.display is not None and new_left > terms.display * limits.slices:
         return RejectReason.INVALID_DISPLAY
     if new_left <= 0:
         return RejectReason.ALREADY_FILLED
     new_key = key if price is None else key_of(side_of(key), price)
-    beside = terms is not None and terms.all_or_none
-    if new_key != key and not beside and not state.room_for(new_key):
+    if new_key != key and not terms.all_or_none and not state.room_for(new_key):
         return RejectReason.LEVELS_FULL
     node[TOTAL] = total
     keeps = new_key == key and new_left <= left
-    out += (AMENDED, node[OWNER].node_id, order_n, key, new_key, new_left, int(keeps))
+    out += (AMENDED, node_id, order_n, key, new_key, new_left, int(keeps))
     if keeps:
         _shrink(state, node, left - new_left)
         return None
     state.lift(node)
-    if terms is not None:
+    if isinstance(terms, SpecialTerms):
         terms.hidden = 0
-    node[KEY], node[QTY], node[PRIORITY] = new_key, new_left, state.position
-    enter(state, node, out, known=True, force=terms.force if terms is not None else TimeInForce.GTC)
+    node[KEY], node[QTY] = new_key, new_left
+    move_to(node, state.position)
+    enter(state, node, out, known=True, force=terms.force)
     return None
 
 
 def _shrink(state: State, node: Node, quantity: int) -> None:
     """Take lots from an order that keeps its place: hidden ones first."""
-    terms: Terms | None = node[TERMS]
-    resting = terms is None or not (terms.asleep or terms.all_or_none)
-    if resting:
-        state.book.reduce(node, quantity)
-    else:
+    terms: Terms = node[TERMS]
+    if terms.asleep or terms.all_or_none:
         node[QTY] -= quantity
+    else:
+        state.book.reduce(node, quantity)
 
 
 def cancel(state: State, row: Row, owner: Owner, n: int, out: Stream) -> RejectReason | None:
@@ -240,7 +244,7 @@ def cancel(state: State, row: Row, owner: Owner, n: int, out: Stream) -> RejectR
     node = _find(state, node_id, order_n)
     if node is None:
         return RejectReason.UNKNOWN_ORDER
-    if node[OWNER] is not owner or account_of(node) != account:
+    if node[TERMS].owner is not owner or node[TERMS].account != account:
         return RejectReason.NOT_OWNER
     state.lift(node)
     state.forget(node)
@@ -265,7 +269,7 @@ def cancel_all(state: State, row: Row, owner: Owner, n: int, out: Stream) -> Rej
     _, side, account = row
     out.append(ACCEPTED)
     for node in list(owner.orders.values()):
-        if side in (None, side_of(node[KEY])) and account in (None, account_of(node)):
+        if side in (None, side_of(node[KEY])) and account in (None, node[TERMS].account):
             state.drop(node, CancelReason.REQUESTED, out)
     return None
 

@@ -14,7 +14,7 @@ from itertools import accumulate
 from typing import NamedTuple
 
 from dhtex.matching.book import Book
-from dhtex.matching.orders import HIDDEN, KEY, NEXT, OWNER, QTY, TERMS, N, Node, open_quantity
+from dhtex.matching.orders import HIDDEN, KEY, NEXT, QTY, TERMS, N, Node, open_quantity
 from dhtex.matching.state import State
 from dhtex.matching.stream import CROSS, Stream
 
@@ -100,7 +100,7 @@ def uncross(state: State, out: Stream) -> int | None:
         quantity = min(left, open_quantity(buyer), open_quantity(seller))
         out += (
             CROSS, found.price, quantity,
-            buyer[OWNER].node_id, buyer[N], buyer[KEY], seller[OWNER].node_id, seller[N], seller[KEY],
+            buyer[TERMS].owner.node_id, buyer[N], buyer[KEY], seller[TERMS].owner.node_id, seller[N], seller[KEY],
         )  # fmt: skip
         _fill(state, buyer, quantity)
         _fill(state, seller, quantity)
@@ -119,9 +119,9 @@ def _fill(state: State, node: Node, quantity: int) -> None:
     level = state.book.levels[node[KEY]]
     terms = node[TERMS]
     rest = open_quantity(node) - quantity
-    shown = rest if terms is None or terms.display is None else min(rest, terms.display)
+    shown = rest if terms.display is None else min(rest, terms.display)
     level[QTY] += shown - node[QTY]
     node[QTY] = shown
-    if terms is not None:
+    if terms.hidden:
         level[HIDDEN] += rest - shown - terms.hidden
         terms.hidden = rest - shown

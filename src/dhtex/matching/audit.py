@@ -14,15 +14,15 @@ from dhtex.matching.orders import (
     KEY,
     LEVEL,
     NO_KEY,
-    OWNER,
-    PRIORITY,
     QTY,
     TERMS,
     TOTAL,
     N,
     Node,
+    Terms,
     open_quantity,
     price_of,
+    priority_of,
 )
 from dhtex.matching.state import State
 
@@ -46,7 +46,7 @@ def audit_state(state: State) -> None:
         RuntimeError: an invariant does not hold.
     """
     places = _audit_levels(state) + _audit_beside(state) + _audit_stops(state)
-    found = {(node[OWNER].node_id, node[N]) for node in places}
+    found = {(node[TERMS].owner.node_id, node[N]) for node in places}
     registered = {(owner.node_id, n) for owner in state.owners.values() for n in owner.orders}
     invariant(len(found) == len(places), "no order is in two places")
     invariant(found == registered, "every open order is reachable by id, and nothing else is")
@@ -54,9 +54,9 @@ def audit_state(state: State) -> None:
     for node in places:
         invariant(0 < open_quantity(node) <= node[TOTAL], "what is left is at least one lot, and at most all")
         invariant(node[TOTAL] <= state.spec.limits.quantity, "no order is larger than the market allows")
-        invariant(0 < node[PRIORITY] <= state.position, "nothing is younger than the last command")
+        invariant(0 < priority_of(node) <= state.position, "nothing is younger than the last command")
         price = price_of(node[KEY])
-        asleep = node[TERMS] is not None and node[TERMS].asleep
+        asleep = node[TERMS].asleep
         invariant(asleep if price is None else 0 < price <= state.spec.limits.price, "what rests has a price")
     _audit_owners(state)
     _audit_phase(state)
@@ -75,7 +75,7 @@ def _audit_levels(state: State) -> list[Node]:
         invariant(level[QTY] == sum(node[QTY] for node in queue), "a level's sum equals its orders'")
         hidden = sum(open_quantity(node) - node[QTY] for node in queue)
         invariant(level[HIDDEN] == hidden, "a level's hidden sum equals its orders'")
-        ages = [node[PRIORITY] for node in queue]
+        ages = [priority_of(node) for node in queue]
         invariant(ages == sorted(ages), "the queue's order is its priority")
         invariant(all(node[LEVEL] is level and node[QTY] > 0 for node in queue), "orders show what rests")
         nodes += queue
@@ -86,7 +86,7 @@ def _audit_levels(state: State) -> list[Node]:
 def _audit_beside(state: State) -> list[Node]:
     nodes = []
     for side, queue in enumerate(state.book.beside):
-        ranks = [(-node[KEY], node[PRIORITY]) for _, _, node in queue]
+        ranks = [(-node[KEY], priority_of(node)) for _, _, node in queue]
         invariant(ranks == sorted(ranks), "all-or-none orders stand by price, then age")
         invariant(ranks == [entry[:2] for entry in queue], "an all-or-none order's rank is its own")
         invariant(all((node[KEY] <= 0) == bool(side) for _, _, node in queue), "on their side")
@@ -124,11 +124,13 @@ def _audit_owners(state: State) -> None:
         tags = {}
         for node in owner.orders.values():
             terms = node[TERMS]
-            if terms is not None and terms.account:
+            invariant(terms.owner is owner, "an order's owner has it")
+            invariant(terms.plain == (type(terms) is Terms), "plain orders have plain terms")
+            if terms.account:
                 accounts[terms.account] = accounts.get(terms.account, 0) + 1
-            if terms is not None and terms.tag:
+            if terms.tag:
                 tags[terms.account, terms.tag] = node
-            dated += terms is not None and terms.expiry is not None
+            dated += terms.expiry is not None
         invariant(accounts == owner.accounts, "open orders are counted by account")
         invariant(tags == owner.tags, "tags name open orders")
         counts = [*accounts.values(), owner.open_of("")]
@@ -137,7 +139,7 @@ def _audit_owners(state: State) -> None:
     waiting = {id(entry[2]) for entry in state.expiries}
     for owner in state.owners.values():
         for node in owner.orders.values():
-            if node[TERMS] is not None and node[TERMS].expiry is not None:
+            if node[TERMS].expiry is not None:
                 invariant(id(node) in waiting, "every expiry is awaited")
                 invariant(node[TERMS].expiry > state.timestamp, "nothing expired is open")
 

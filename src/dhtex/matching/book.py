@@ -12,7 +12,7 @@ from bisect import bisect_left, insort
 from collections.abc import Iterator
 
 from dhtex.matching.commands import Side
-from dhtex.matching.orders import HIDDEN, KEY, LEVEL, NEXT, NO_KEY, PREV, PRIORITY, QTY, TERMS, Node
+from dhtex.matching.orders import HIDDEN, KEY, LEVEL, NEXT, NO_KEY, PREV, QTY, TERMS, Node, priority_of
 
 
 class Book:
@@ -49,8 +49,7 @@ class Book:
         last[NEXT] = node
         level[PREV] = node
         level[QTY] += node[QTY]
-        if node[TERMS] is not None:
-            level[HIDDEN] += node[TERMS].hidden
+        level[HIDDEN] += node[TERMS].hidden
 
     def remove(self, node: Node) -> None:
         """Take an order out of its queue, and its level with it if it was the only one there."""
@@ -60,16 +59,15 @@ class Book:
         behind[PREV] = before
         node[LEVEL] = None
         level[QTY] -= node[QTY]
-        if node[TERMS] is not None:
-            level[HIDDEN] -= node[TERMS].hidden
+        level[HIDDEN] -= node[TERMS].hidden
         if before is behind:
             self.drop_level(level)
 
     def reduce(self, node: Node, quantity: int) -> None:
         """Take lots from an order that keeps its place, hidden ones first; at least one is left."""
         level, terms = node[LEVEL], node[TERMS]
-        if terms is not None:
-            hidden = min(quantity, terms.hidden)
+        hidden = min(quantity, terms.hidden)
+        if hidden:
             terms.hidden -= hidden
             level[HIDDEN] -= hidden
             quantity -= hidden
@@ -89,12 +87,12 @@ class Book:
 
     def add_beside(self, node: Node) -> None:
         """Put an all-or-none order among those of its side, by price, then age."""
-        insort(self.beside[node[KEY] <= 0], (-node[KEY], node[PRIORITY], node))
+        insort(self.beside[node[KEY] <= 0], (-node[KEY], priority_of(node), node))
 
     def remove_beside(self, node: Node) -> None:
         """Take an all-or-none order out."""
         queue = self.beside[node[KEY] <= 0]
-        del queue[bisect_left(queue, (-node[KEY], node[PRIORITY]))]
+        del queue[bisect_left(queue, (-node[KEY], priority_of(node)))]
 
     def best(self, side: Side) -> int | None:
         """The best displayed price of a side in ticks; `None` when it is empty."""

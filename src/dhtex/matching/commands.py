@@ -1,7 +1,7 @@
 """What a member may ask of the market, and how that travels.
 
 On the wire a batch is one msgpack array of rows, a row an array of its operation's number and its fields, trailing
-defaults left out. A batch with anything else in it is malformed as a whole, a row that is no command by itself.
+defaults left out. What is no array of rows is malformed as a whole, a row that is no command by itself.
 
     buy  0, sell 1   quantity, price, self-trade, time in force, kind, flags, display, expiry,
                      trigger, trail, account, tag
@@ -20,13 +20,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import IntEnum
-from itertools import chain
-from typing import Any, Final, NamedTuple, NoReturn, TypeAlias, TypeGuard
+from typing import Any, Final, NamedTuple, NoReturn, TypeAlias
 
 import msgpack
 
 from dhtex.errors import MalformedMessage, OrderError
 from dhtex.matching.market import MAX_INTEGER, NODE_ID_SIZE, Phase
+from dhtex.matching.splitting import split_array
 
 Row: TypeAlias = tuple[Any, ...]
 """A command as it is on the wire: its operation's number, then its fields."""
@@ -199,7 +199,6 @@ _INT: Final = frozenset({int})
 _TEXT: Final = frozenset({str})
 _INT_OR_NIL: Final = frozenset({int, type(None)})
 
-_ROW_TYPES: Final = frozenset({tuple})
 _FIELD_TYPES: Final = frozenset({int, str, bytes, type(None)})
 _PLACE_TYPES: Final = (
     _INT, _INT, _INT_OR_NIL, _INT, _INT, _INT, _INT,
@@ -284,7 +283,7 @@ def full_row(row: Row) -> Row:
     Raises:
         MalformedMessage: not such a row: `type`, `operation`, `arity`, `range` or `text`.
     """
-    if not row:
+    if type(row) is not tuple or not row:
         raise MalformedMessage("arity", "a command is a non-empty array")
     operation = row[0]
     if type(operation) is not int or operation not in _TYPES:
@@ -394,32 +393,50 @@ def _refuse(*_: object) -> NoReturn:
     raise ValueError("no command has maps or extension types in it")
 
 
-def are_rows(rows: object) -> TypeGuard[tuple[Row, ...]]:
-    """Whether *rows* is a tuple of tuples that hold nothing but whole numbers, texts, bytes and nil."""
-    return (
-        type(rows) is tuple
-        and _ROW_TYPES.issuperset(map(type, rows))
-        and _FIELD_TYPES.issuperset(map(type, chain.from_iterable(rows)))
-    )
+def unpack_rows(batch: bytes) -> tuple[Row, ...]:
+    """The rows of a batch as they came: each still to be checked, also for being a row at all.
+
+    What a row is, and whether a batch is one, must not depend on whose decoder reads it: versions of msgpack and its
+    pure-Python twin differ in the depth they follow, in timestamps, in keys of maps. No command has these, so
+    a row in which they occur is none, and all others are what they are.
+
+    Raises:
+        MalformedMessage: *batch* is not one msgpack array.
+    """
+    try:
+        rows = _unpack(batch)
+    except Exception:  # whatever the bytes, what can be read of them is read
+        rows = tuple(map(_row_or_nothing, split_array(batch)))
+    if type(rows) is not tuple:
+        raise MalformedMessage("msgpack", "not an array")
+    return rows
+
+
+def _unpack(data: bytes) -> Any:
+    return msgpack.unpackb(data, use_list=False, ext_hook=_refuse, object_pairs_hook=_refuse)
+
+
+def _row_or_nothing(item: bytes) -> Row:
+    try:
+        row: Row = _unpack(item)
+    except Exception:  # as above
+        return ()
+    return row
 
 
 def decode_rows(batch: bytes) -> tuple[Row, ...]:
-    """The rows of a batch, each still to be checked.
+    """The rows of a batch, the fields of each whole numbers, texts, bytes and nil, but not checked further.
 
-    Whether a batch is one at all must not depend on whose decoder reads it. Versions of msgpack and its pure-Python
-    twin differ in the depth they follow, in timestamps, in keys of maps; a batch has none of these, so what one of
-    them cannot read the others refuse.
+    A row with anything else in it is no command, and is given as an empty one.
 
     Raises:
-        MalformedMessage: *batch* is not one msgpack array of arrays of whole numbers, texts, bytes and nil.
+        MalformedMessage: *batch* is not one msgpack array.
     """
-    try:
-        rows = msgpack.unpackb(batch, use_list=False, ext_hook=_refuse, object_pairs_hook=_refuse)
-    except Exception as error:  # whatever the bytes, exactly one error comes out
-        raise MalformedMessage("msgpack", "not a batch of commands") from error
-    if not are_rows(rows):
-        raise MalformedMessage("msgpack", "not an array of flat arrays")
-    return rows
+    return tuple(row if _is_flat(row) else () for row in unpack_rows(batch))
+
+
+def _is_flat(row: object) -> bool:
+    return type(row) is tuple and _FIELD_TYPES.issuperset(map(type, row))
 
 
 def decode_commands(batch: bytes) -> list[Command]:

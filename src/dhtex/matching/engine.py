@@ -22,26 +22,29 @@ from dhtex.matching.commands import (
     Command,
     OrderId,
     Row,
+    SelfTrade,
     Side,
-    are_rows,
-    decode_rows,
+    TimeInForce,
     full_row,
     row_of,
+    unpack_rows,
 )
 from dhtex.matching.entering import settle_down
 from dhtex.matching.events import CancelReason, Event, RejectReason
 from dhtex.matching.market import MAX_INTEGER, NODE_ID_SIZE, MarketSpec, Phase
-from dhtex.matching.orders import KEY, NEXT, OWNER, PREV, QTY, TERMS, N, Owner, open_quantity, side_of
+from dhtex.matching.orders import KEY, NEXT, PREV, QTY, TERMS, N, Owner, Terms, open_quantity, side_of
 from dhtex.matching.snapshot import restore, snapshot
 from dhtex.matching.state import State
 from dhtex.matching.stream import ACCEPTED, BEFORE, CANCELLED, DROPPED, EXPIRED, REJECTED, Stream, pack
-from dhtex.matching.taking import NO_BAR, take_displayed
+from dhtex.matching.taking import OFF, take_displayed, take_plain
 from dhtex.matching.views import Depth, LevelChange, Order, order_of
 
 DIGEST_SIZE: Final = 32
 
-BUY: Final = int(Side.BUY)
 SELL: Final = int(Side.SELL)
+NEWEST: Final = int(SelfTrade.CANCEL_NEWEST)
+GTC: Final = int(TimeInForce.GTC)
+IOC: Final = int(TimeInForce.IOC)
 UNFILLED: Final = int(CancelReason.UNFILLED)
 
 
@@ -226,7 +229,7 @@ class MatchingEngine:
         invariant(position > state.position and 0 <= skip <= count, "positions ascend")
         rows: Sequence[Row] | None
         try:
-            rows = decode_rows(batch) if isinstance(batch, bytes) else batch if are_rows(batch) else None
+            rows = unpack_rows(batch) if isinstance(batch, bytes) else batch
         except MalformedMessage:
             rows = None
         out: Stream = []
@@ -258,85 +261,92 @@ class MatchingEngine:
             rows = rows[repeated:]
         book = state.book
         bids, asks, levels = book.bids, book.asks, book.levels
+        buys, sells, trailing = state.stops.buys, state.stops.sells, state.stops.trailing
         mine = owner.orders
-        limits = self._spec.limits
-        price_max, quantity_max = limits.price, limits.quantity
-        timestamp = state.timestamp
+        price_max, quantity_max = self._spec.limits.price, self._spec.limits.quantity
         first_n += repeated
         ahead = state.position + repeated - first_n  # what a position has more than its n
-        buys, sells, trailing = state.stops.buys, state.stops.sells, state.stops.trailing
+        terms = Terms(owner, state.timestamp, ahead, NEWEST)  # shared by the plain orders of the batch
         opened = state.opened - len(mine)  # kept as a difference while the loop changes nothing but *mine*
         calm = self._is_calm(len(rows), len(mine))
         for n, row in enumerate(rows, first_n):
-            if calm and 3 <= (length := len(row)) <= 5:
-                operation, first, second = row[0], row[1], row[2]
+            if calm and type(row) is tuple:
+                mode, force = NEWEST, GTC
+                length = len(row)
+                if length == 3:
+                    operation, first, second = row
+                elif length == 4:
+                    operation, first, second, mode = row
+                elif length == 5:
+                    operation, first, second, mode, force = row
+                else:
+                    operation = first = second = None
                 if operation == CANCEL:
                     # CANCEL, node id, n: of an own plain order, which therefore rests in the displayed book.
                     if (
                         length == 3
                         and first == node_id
+                        and type(second) is int
                         and (node := mine.get(second))
-                        and node[TERMS] is None
                     ):
-                        del mine[second]
-                        before, behind, quantity, key, level, _, _, _, _, _, _, _ = node
-                        before[NEXT] = behind
-                        behind[PREV] = before
-                        level[QTY] -= quantity
-                        if before is behind:
-                            book.drop_level(level)
-                        out += (CANCELLED, key, quantity)
-                        continue
-                elif operation == BUY or operation == SELL:  # noqa: PLR1714, SIM109 - twice as fast as a set
+                        before, behind, quantity, key, level, _, _, its = node
+                        if its.plain:
+                            del mine[second]
+                            before[NEXT] = behind
+                            behind[PREV] = before
+                            level[QTY] -= quantity
+                            if before is behind:
+                                book.drop_level(level)
+                            out.extend((CANCELLED, key, quantity))
+                            continue
+                elif (
                     # Side, quantity, price, perhaps self-trade mode, perhaps time in force: a plain limit order.
-                    mode = row[3] if length > 3 else 0
-                    force = row[4] if length > 4 else 0
-                    try:
-                        plain = (
-                            0 < first <= quantity_max
-                            and 0 < second <= price_max
-                            and 0 <= mode <= 4
-                            and 0 <= force <= 1
-                        )
-                    except TypeError:  # a text, bytes or nil among them
-                        plain = False
-                    if plain:
-                        left = first
-                        key = second if operation == BUY else -second
-                        out.append(ACCEPTED)
-                        if (bids if operation else asks)[-1] + key >= 0:
-                            node = [
-                                None, None, first, key, None, owner, n, n + ahead, timestamp, first, mode, None,
-                            ]  # fmt: skip
-                            state.opened = opened + len(mine)
-                            take_displayed(state, node, key, n + ahead, out, NO_BAR)
-                            opened = state.opened - len(mine)
+                    # What is no whole number (True is none) is for `_answer` to refuse.
+                    type(operation) is type(first) is type(second) is int
+                    and 0 <= operation <= SELL
+                    and 0 < first <= quantity_max
+                    and 0 < second <= price_max
+                    and (mode is terms.mode or (type(mode) is int and 0 <= mode <= OFF))
+                    and (force is GTC or (type(force) is int and 0 <= force <= IOC))
+                ):
+                    left = first
+                    if operation:
+                        key, facing = -second, bids
+                    else:
+                        key, facing = second, asks
+                    if mode is not terms.mode:
+                        terms = Terms(owner, state.timestamp, ahead, mode)
+                    out.append(ACCEPTED)
+                    if facing[-1] + key >= 0:
+                        state.opened = opened + len(mine)
+                        left = take_plain(state, facing, key, first, None if mode == OFF else owner, out)
+                        if left and facing[-1] + key >= 0:  # an order that is not plain, or its owner's
+                            node = [None, None, left, key, None, n, first, terms]
+                            take_displayed(state, node, key, n + ahead, out)
                             left = node[QTY]
-                            if left and force:
-                                out += (DROPPED, node_id, n, key, left, 0, UNFILLED)
-                                left = 0
-                        elif force:
-                            out += (DROPPED, node_id, n, key, left, 0, UNFILLED)
-                            left = 0
-                        if left:
-                            level = levels.get(key)
-                            if level is None:
-                                level = [None, None, 0, key, 0]
-                                level[PREV] = level[NEXT] = level
-                                levels[key] = level
-                                insort(asks if operation else bids, key)
-                            last = level[PREV]
-                            mine[n] = level[PREV] = last[NEXT] = [
-                                last, level, left, key, level, owner, n, n + ahead, timestamp, first, mode, None,
-                            ]  # fmt: skip
-                            level[QTY] += left
-                        if left != first and (buys or sells or trailing):
-                            state.position = n + ahead
-                            state.opened = opened + len(mine)
-                            settle_down(state, out)
-                            opened = state.opened - len(mine)
-                            calm = self._is_calm(len(rows), len(mine))
-                        continue
+                        opened = state.opened - len(mine)
+                    if left and force:
+                        out += (DROPPED, node_id, n, key, left, 0, UNFILLED)
+                    elif left:
+                        level = levels.get(key)
+                        if level is None:
+                            level = [None, None, 0, key, 0]
+                            level[PREV] = level[NEXT] = level
+                            levels[key] = level
+                            insort(asks if operation else bids, key)
+                        last = level[PREV]
+                        # The level's own key, so that there is one number for all its orders.
+                        mine[n] = level[PREV] = last[NEXT] = [
+                            last, level, left, level[KEY], level, n, first, terms,
+                        ]  # fmt: skip
+                        level[QTY] += left
+                    if left != first and (buys or sells or trailing):
+                        state.position = n + ahead
+                        state.opened = opened + len(mine)
+                        settle_down(state, out)
+                        opened = state.opened - len(mine)
+                        calm = self._is_calm(len(rows), len(mine))
+                    continue
             state.opened = opened + len(mine)
             state.position = n + ahead
             self._answer(row, owner, n, out)
@@ -380,7 +390,7 @@ class MatchingEngine:
                     marked = True
                 state.lift(node)
                 state.forget(node)
-                out += (EXPIRED, node[OWNER].node_id, node[N], node[KEY], open_quantity(node))
+                out += (EXPIRED, node[TERMS].owner.node_id, node[N], node[KEY], open_quantity(node))
         if state.resume_at and state.resume_at <= timestamp:
             if not marked:
                 out.append(BEFORE)

@@ -9,13 +9,13 @@ from dhtex.matching.orders import (
     KEY,
     MARKET_BUY,
     MARKET_SELL,
-    OWNER,
-    PRIORITY,
     QTY,
     TERMS,
     N,
     Node,
+    SpecialTerms,
     Terms,
+    move_to,
 )
 from dhtex.matching.state import State
 from dhtex.matching.stops import follow
@@ -28,13 +28,13 @@ def enter(state: State, node: Node, out: Stream, *, known: bool, force: int = Ti
 
     Args:
         state: the market.
-        node: linked nowhere; its QTY is all of its open quantity, its PRIORITY the command's position.
+        node: linked nowhere; its QTY is all of its open quantity, its priority the command's position.
         out: receives the events.
         known: whether it is registered as open already: it was amended or set off.
-        force: its time in force, an order without terms having no place for it.
+        force: its time in force, which plain terms do not say: what rests by them is good till cancelled.
     """
-    terms: Terms | None = node[TERMS]
-    if terms is not None and terms.asleep:
+    terms: Terms = node[TERMS]
+    if terms.asleep:
         if terms.kind == Kind.TRAILING_STOP and terms.trigger is None and state.last is not None:
             follow(node, state.last)
         state.stops.add(node)
@@ -47,9 +47,8 @@ def enter(state: State, node: Node, out: Stream, *, known: bool, force: int = Ti
         return
     key = node[KEY]
     bound = state.bound(key)
-    whole = terms is not None and terms.all_or_none
     reason = CancelReason.UNFILLED
-    if force == TimeInForce.FOK or whole:
+    if force == TimeInForce.FOK or terms.all_or_none:
         if can_fill(state, node, bound):
             take(state, node, bound, state.position, out)
         else:
@@ -64,9 +63,8 @@ def enter(state: State, node: Node, out: Stream, *, known: bool, force: int = Ti
 
 def _settle(state: State, node: Node, out: Stream, *, known: bool, rests: bool, reason: CancelReason) -> None:
     """Put what is left of an order where it belongs, or cancel it for *reason*."""
-    terms: Terms | None = node[TERMS]
-    left = node[QTY]
-    beside = terms is not None and terms.all_or_none
+    terms: Terms = node[TERMS]
+    left, beside = node[QTY], terms.all_or_none
     if left and rests and not beside and not state.room_for(node[KEY]):
         rests, reason = False, CancelReason.LEVELS_FULL
     if left and rests:
@@ -75,13 +73,13 @@ def _settle(state: State, node: Node, out: Stream, *, known: bool, rests: bool, 
         if beside:
             state.book.add_beside(node)
             return
-        if terms is not None and terms.display is not None:
+        if isinstance(terms, SpecialTerms) and terms.display is not None:
             node[QTY] = min(terms.display, left)
             terms.hidden = left - node[QTY]
         state.book.add(node)
         return
     if left:
-        out += (DROPPED, node[OWNER].node_id, node[N], node[KEY], left, 0, int(reason))
+        out += (DROPPED, terms.owner.node_id, node[N], node[KEY], left, 0, int(reason))
     if known:
         state.forget(node)
 
@@ -115,15 +113,15 @@ def settle_down(state: State, out: Stream) -> None:
 
 
 def _wake(state: State, node: Node, out: Stream) -> None:
-    terms: Terms = node[TERMS]
+    terms: SpecialTerms = node[TERMS]
     terms.kind = Kind.LIMIT if terms.kind == Kind.STOP_LIMIT else Kind.MARKET
     terms.trigger = terms.trail = None
-    node[PRIORITY] = state.position
+    move_to(node, state.position)
     _set_off(state, node, out)
 
 
 def _set_off(state: State, node: Node, out: Stream) -> None:
-    out += (TRIGGERED, node[OWNER].node_id, node[N], node[KEY])
+    out += (TRIGGERED, node[TERMS].owner.node_id, node[N], node[KEY])
     enter(state, node, out, known=True, force=node[TERMS].force)
 
 

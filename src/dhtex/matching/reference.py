@@ -30,7 +30,6 @@ from dhtex.matching.commands import (
     SetPhase,
     Side,
     TimeInForce,
-    are_rows,
     command_of,
     decode_rows,
     row_of,
@@ -138,7 +137,7 @@ class ReferenceEngine:
         skip: int,
     ) -> Batch:
         self.out = []
-        if not are_rows(rows) or len(rows) != count:
+        if rows is None or len(rows) != count:
             rows = None
         for at in range(skip, count):
             self.position = position + at - skip

@@ -25,17 +25,15 @@ from dhtex.matching.commands import Kind, SelfTrade, Side, TimeInForce
 from dhtex.matching.market import MarketSpec, Phase
 from dhtex.matching.orders import (
     KEY,
-    MODE,
-    OWNER,
-    PRIORITY,
     QTY,
     TERMS,
-    TIME,
     TOTAL,
     N,
     Node,
     Owner,
+    SpecialTerms,
     Terms,
+    priority_of,
 )
 from dhtex.matching.state import State
 
@@ -64,30 +62,30 @@ def snapshot(state: State) -> bytes:
     )  # fmt: skip
     rows = [
         (
-            index[node[OWNER].node_id], node[N], place, node[KEY], node[QTY], node[TOTAL], node[PRIORITY],
-            node[TIME], int(node[MODE]), _terms_row(node[TERMS]),
+            index[terms.owner.node_id], node[N], place, node[KEY], node[QTY], node[TOTAL], priority_of(node),
+            terms.time, int(terms.mode), _terms_row(terms),
         )
-        for place, node in _nodes(state)
+        for place, node, terms in _nodes(state)
     ]  # fmt: skip
     return pack_state(state.spec, header, [(owner.node_id, owner.last_n) for owner in owners], rows)
 
 
-def _nodes(state: State) -> Iterator[tuple[int, Node]]:
+def _nodes(state: State) -> Iterator[tuple[int, Node, Terms]]:
     for side in Side:
         for node in state.book.orders(side):
-            yield DISPLAYED, node
+            yield DISPLAYED, node, node[TERMS]
     for side in Side:
         for entry in state.book.beside[side]:
-            yield BESIDE, entry[2]
+            yield BESIDE, entry[2], entry[2][TERMS]
     stops = [
         entry[-1] for queue in (state.stops.buys, state.stops.sells, state.stops.trailing) for entry in queue
     ]
-    for node in sorted(stops, key=itemgetter(PRIORITY)):
-        yield ASLEEP, node
+    for node in sorted(stops, key=priority_of):
+        yield ASLEEP, node, node[TERMS]
 
 
-def _terms_row(terms: Terms | None) -> tuple[Any, ...] | None:
-    if terms is None:
+def _terms_row(terms: Terms) -> tuple[Any, ...] | None:
+    if terms.plain:
         return None
     return (
         int(terms.kind), int(terms.force), terms.expiry, int(terms.all_or_none), terms.display, terms.hidden,
@@ -127,8 +125,9 @@ def _read(spec: MarketSpec, document: Any) -> State:
     records = [Owner(node_id, last_n) for node_id, last_n in owners]
     state.owners = {owner.node_id: owner for owner in records}
     nodes = []
+    shared: dict[tuple[int, ...], Terms] = {}  # plain orders that can have the same terms have them again
     for row in orders:
-        place, node = _node(row, records)
+        place, node = _node(row, records, shared)
         nodes.append(node)
         if place == DISPLAYED:
             state.book.add(node)
@@ -141,23 +140,35 @@ def _read(spec: MarketSpec, document: Any) -> State:
     return state
 
 
-def _node(row: Sequence[Any], owners: list[Owner]) -> tuple[int, Node]:
+def _node(row: Sequence[Any], owners: list[Owner], shared: dict[tuple[int, ...], Terms]) -> tuple[int, Node]:
     owner_at, n, place, key, shown, total, priority, time, mode, terms_row = row
     numbers = (owner_at, n, place, key, shown, total, priority, time, mode)
     if not set(map(type, numbers)) == {int} or not (0 <= place <= ASLEEP and owner_at >= 0 and shown > 0):
         raise MalformedMessage("snapshot", "an order has a field that is none")
-    terms = None if terms_row is None else _terms(terms_row)
-    return place, [
-        None, None, shown, key, None, owners[owner_at], n, priority, time, total, int(SelfTrade(mode)), terms,
-    ]  # fmt: skip
+    owner, ahead, mode = owners[owner_at], priority - n, int(SelfTrade(mode))
+    if terms_row is not None:
+        terms: Terms = SpecialTerms(owner, time, ahead, mode, **_fields(terms_row))
+    else:
+        known = (owner_at, time, ahead, mode)
+        terms = shared.get(known) or shared.setdefault(known, Terms(owner, time, ahead, mode))
+    return place, [None, None, shown, key, None, n, total, terms]
 
 
-def _terms(row: Sequence[Any]) -> Terms:
+def _fields(row: Sequence[Any]) -> dict[str, Any]:
     kind, force, expiry, all_or_none, display, hidden, account, tag, trigger, trail, placed = row
     numbers = {type(value) for value in (expiry, display, hidden, trigger, trail, placed)}
     if not numbers <= {int, type(None)} or {type(account), type(tag)} != {str} or hidden < 0:
         raise MalformedMessage("snapshot", "an order has terms that are none")
-    return Terms(
-        int(Kind(kind)), int(TimeInForce(force)), expiry, bool(all_or_none), display, hidden,
-        account, tag, trigger, trail, placed,
-    )  # fmt: skip
+    return {
+        "kind": int(Kind(kind)),
+        "force": int(TimeInForce(force)),
+        "expiry": expiry,
+        "all_or_none": bool(all_or_none),
+        "display": display,
+        "hidden": hidden,
+        "account": account,
+        "tag": tag,
+        "trigger": trigger,
+        "trail": trail,
+        "placed": placed,
+    }

@@ -9,7 +9,6 @@ from dhtex.matching.market import BPS, MarketSpec, Phase
 from dhtex.matching.orders import (
     KEY,
     LEVEL,
-    OWNER,
     TERMS,
     N,
     Node,
@@ -75,12 +74,10 @@ class State:
 
     def register(self, node: Node) -> None:
         """Enter a new open order under its id, tag, account and expiry."""
-        owner: Owner = node[OWNER]
+        terms: Terms = node[TERMS]
+        owner = terms.owner
         owner.orders[node[N]] = node
         self.opened += 1
-        terms: Terms | None = node[TERMS]
-        if terms is None:
-            return
         if terms.account:
             owner.accounts[terms.account] = owner.accounts.get(terms.account, 0) + 1
         if terms.tag:
@@ -91,12 +88,10 @@ class State:
 
     def forget(self, node: Node) -> None:
         """Strike an order that is no longer open from where `register` entered it."""
-        owner: Owner = node[OWNER]
+        terms: Terms = node[TERMS]
+        owner = terms.owner
         del owner.orders[node[N]]
         self.opened -= 1
-        terms: Terms | None = node[TERMS]
-        if terms is None:
-            return
         if terms.account:
             count = owner.accounts[terms.account] - 1
             if count:
@@ -113,10 +108,9 @@ class State:
 
     def lift(self, node: Node) -> None:
         """Take an open order from where it waits, still registered."""
-        terms: Terms | None = node[TERMS]
         if node[LEVEL] is not None:
             self.book.remove(node)
-        elif terms is not None and terms.asleep:
+        elif node[TERMS].asleep:
             self.stops.remove(node)
         else:
             self.book.remove_beside(node)
@@ -125,7 +119,7 @@ class State:
         """Take an open order out for good, and say so."""
         self.lift(node)
         self.forget(node)
-        out += (DROPPED, node[OWNER].node_id, node[N], node[KEY], open_quantity(node), 0, reason)
+        out += (DROPPED, node[TERMS].owner.node_id, node[N], node[KEY], open_quantity(node), 0, reason)
 
     def next_expired(self, timestamp: int) -> Node | None:
         """Take the oldest expiry at or before *timestamp* from the heap; `None` when there is none."""
@@ -162,5 +156,5 @@ class State:
 
 def is_open(node: Node) -> bool:
     """Whether an order is still registered."""
-    owner: Owner = node[OWNER]
+    owner: Owner = node[TERMS].owner
     return owner.orders.get(node[N]) is node

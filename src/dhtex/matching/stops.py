@@ -9,7 +9,7 @@ from __future__ import annotations
 from bisect import bisect_left, bisect_right, insort
 
 from dhtex.matching.commands import Kind
-from dhtex.matching.orders import KEY, PRIORITY, TERMS, Node, Terms
+from dhtex.matching.orders import KEY, TERMS, Node, SpecialTerms, Terms, priority_of
 
 
 class Stops:
@@ -32,14 +32,14 @@ class Stops:
         """Put a stop to sleep; its age is its priority."""
         terms: Terms = node[TERMS]
         if terms.kind == Kind.TRAILING_STOP:
-            insort(self.trailing, (node[PRIORITY], node))
+            insort(self.trailing, (priority_of(node), node))
         else:
             insort(*self._place_of(node))
 
     def remove(self, node: Node) -> None:
         """Take a sleeping stop out."""
         if node[TERMS].kind == Kind.TRAILING_STOP:
-            del self.trailing[bisect_left(self.trailing, (node[PRIORITY],))]
+            del self.trailing[bisect_left(self.trailing, (priority_of(node),))]
         else:
             queue, entry = self._place_of(node)
             del queue[bisect_left(queue, entry[:2])]
@@ -47,8 +47,8 @@ class Stops:
     def _place_of(self, node: Node) -> tuple[list[tuple[int, int, Node]], tuple[int, int, Node]]:
         trigger: int = node[TERMS].trigger
         if node[KEY] > 0:
-            return self.buys, (trigger, node[PRIORITY], node)
-        return self.sells, (-trigger, node[PRIORITY], node)
+            return self.buys, (trigger, priority_of(node), node)
+        return self.sells, (-trigger, priority_of(node), node)
 
     def follow(self, price: int) -> None:
         """Let the trailing stops follow a trade at *price*."""
@@ -75,13 +75,13 @@ class Stops:
         if trailing:
             self.trailing[:] = [entry for entry in self.trailing if not _is_reached(entry[1], price)]
             taken += trailing
-        taken.sort(key=lambda node: (-abs(price - node[TERMS].trigger), node[PRIORITY]))
+        taken.sort(key=lambda node: (-abs(price - node[TERMS].trigger), priority_of(node)))
         return taken
 
 
 def follow(node: Node, price: int) -> None:
     """Move a trailing stop's trigger after a trade at *price*, if that brings it closer."""
-    terms: Terms = node[TERMS]
+    terms: SpecialTerms = node[TERMS]
     trail = terms.trail or 0
     if node[KEY] > 0:
         terms.trigger = price + trail if terms.trigger is None else min(terms.trigger, price + trail)

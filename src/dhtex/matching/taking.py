@@ -11,25 +11,24 @@ from dhtex.matching.orders import (
     HIDDEN,
     KEY,
     LEVEL,
-    MODE,
     NEXT,
     NO_KEY,
-    OWNER,
     PREV,
-    PRIORITY,
     QTY,
     TERMS,
     N,
     Node,
+    Owner,
+    SpecialTerms,
     Terms,
-    account_of,
+    move_to,
     open_quantity,
+    priority_of,
 )
 from dhtex.matching.state import State
 from dhtex.matching.stream import DROPPED, REPLENISHED, TRADE, Stream
 
 OFF = int(SelfTrade.OFF)
-NO_BAR = (NO_KEY, 0)
 
 
 def take(state: State, taker: Node, bound: int, position: int, out: Stream) -> None:
@@ -38,89 +37,117 @@ def take(state: State, taker: Node, bound: int, position: int, out: Stream) -> N
     All-or-none orders on the other side join in at their rank where what is left fills them whole. A taker
     that self-trade prevention ends has nothing left.
     """
-    beside = state.book.beside[taker[KEY] > 0]
-    if beside:
-        for minus_key, priority, maker in list(beside):
-            if minus_key > bound:  # −key > bound: they do not cross, nor does any behind
-                break
-            if maker[QTY] > taker[QTY]:
-                continue
-            take_displayed(state, taker, bound, position, out, (-minus_key, priority))
+    for minus_key, priority, maker in list(state.book.beside[taker[KEY] > 0]):
+        if minus_key > bound or not taker[QTY]:  # −key > bound: they do not cross, nor does any behind
+            break
+        if maker[QTY] <= taker[QTY]:
+            take_displayed(state, taker, minus_key - 1, position, out)
+            _take_elders(state, taker, -minus_key, priority, position, out)
             if maker[QTY] <= taker[QTY]:
                 _take_beside(state, taker, maker, out)
-            if not taker[QTY]:
-                return
-    take_displayed(state, taker, bound, position, out, NO_BAR)
+    take_displayed(state, taker, bound, position, out)
 
 
-def take_displayed(
-    state: State, taker: Node, bound: int, position: int, out: Stream, bar: tuple[int, int]
-) -> None:
-    """Fill *taker* from the displayed book, but only with what ranks before *bar* (a key and a priority)."""
-    book = state.book
-    levels = book.levels
+def take_displayed(state: State, taker: Node, bound: int, position: int, out: Stream) -> None:
+    """Fill *taker* from the displayed book, as far as *bound* (a key) allows."""
+    book, terms = state.book, taker[TERMS]
     keys = book.asks if taker[KEY] > 0 else book.bids
-    owner, mode, left = taker[OWNER], taker[MODE], taker[QTY]
-    bar_key, bar_priority = bar
-    worst = max(-bound, bar_key)
-    trailing = state.stops.trailing
-    filled = 0
-    while left and (best := keys[-1]) >= worst:
+    avoided = None if terms.mode == OFF or terms.account else terms.owner
+    while True:
+        taker[QTY] = take_plain(state, keys, bound, taker[QTY], avoided, out)
+        if not taker[QTY] or keys[-1] + bound < 0:
+            return
+        _take_one(state, taker, book.levels[keys[-1]][NEXT], position, out)
+
+
+def take_plain(
+    state: State, keys: list[int], bound: int, left: int, avoided: Owner | None, out: Stream
+) -> int:
+    """Take from plain orders until one comes that is not, or is *avoided*'s; the loop that most trades are made in.
+
+    Args:
+        state: the market.
+        keys: the side to take from.
+        bound: how far, a key.
+        left: lots wanted.
+        avoided: whose orders it must not trade with.
+        out: receives the trades.
+
+    Returns:
+        Lots still wanted.
+    """
+    levels = state.book.levels
+    while left and (best := keys[-1]) + bound >= 0:
         level = levels[best]
         maker = level[NEXT]
-        if best == bar_key and maker[PRIORITY] >= bar_priority:
-            break
-        taken, stopped = 0, None
+        wanted = left
         while left and maker is not level:
-            _, behind, shown, _, _, of, n, priority, _, _, _, terms = maker
-            if best == bar_key and priority >= bar_priority:
-                break
-            if of is owner and mode != OFF and account_of(maker) == account_of(taker):
-                stopped = maker
+            _, behind, shown, _, _, n, _, terms = maker
+            owner = terms.owner
+            if owner is avoided or not terms.plain:
                 break
             if shown > left:
                 maker[QTY] = shown - left
-                out += (TRADE, best, left, of.node_id, n)
-                taken += left
+                out.extend((TRADE, best, left, owner.node_id, n))
                 left = 0
                 break
-            out += (TRADE, best, shown, of.node_id, n)
-            taken += shown
+            out.extend((TRADE, best, shown, owner.node_id, n))
             left -= shown
-            if terms is None:
-                del of.orders[n]
-                filled += 1
-            else:
-                level[NEXT] = behind
-                behind[PREV] = level
-                if terms.hidden:
-                    _replenish(level, maker, position, out)
-                    behind = level[NEXT]
-                else:
-                    state.forget(maker)
+            del owner.orders[n]
+            state.opened -= 1
             maker = behind
-        level[NEXT] = maker  # those before it are filled
-        maker[PREV] = level
-        level[QTY] -= taken
+        if left == wanted:
+            break
         price = best if best > 0 else -best
-        if taken and price != state.last:
-            if trailing or state.reference is None:
-                _print(state, price)
-            state.last = price
+        if price != state.last:
+            _print(state, price)
         if maker is level:
             keys.pop()
             del levels[best]
-            level.clear()
-        elif stopped is not None:
-            taker[QTY] = left
-            _prevent(state, taker, stopped, position, out)
-            left = taker[QTY]
-    state.opened -= filled
-    taker[QTY] = left
+            level.clear()  # see Book.drop_level
+        else:
+            level[NEXT] = maker  # those before it are filled
+            maker[PREV] = level
+            level[QTY] -= wanted - left
+    return left
+
+
+def _take_elders(state: State, taker: Node, key: int, priority: int, position: int, out: Stream) -> None:
+    """Fill *taker* from what is displayed at *key* and took its place before *priority*."""
+    levels = state.book.levels
+    while taker[QTY] and key in levels and priority_of(levels[key][NEXT]) < priority:
+        _take_one(state, taker, levels[key][NEXT], position, out)
+
+
+def _take_one(state: State, taker: Node, maker: Node, position: int, out: Stream) -> None:
+    """Take what the first order of its queue shows, or do what self-trade prevention asks for instead."""
+    if is_self_trade(taker, maker):
+        _prevent(state, taker, maker, position, out)
+        return
+    quantity = min(taker[QTY], maker[QTY])
+    out += (TRADE, maker[KEY], quantity, maker[TERMS].owner.node_id, maker[N])
+    _print(state, abs(maker[KEY]))
+    taker[QTY] -= quantity
+    _reduce(state, maker, quantity, position, out)
+
+
+def _reduce(state: State, maker: Node, quantity: int, position: int, out: Stream) -> None:
+    """Take lots from those that a displayed order shows; after the last it goes, or shows its next slice."""
+    if quantity == open_quantity(maker):
+        state.lift(maker)
+        state.forget(maker)
+        return
+    level = maker[LEVEL]
+    maker[QTY] -= quantity
+    level[QTY] -= quantity
+    if not maker[QTY]:
+        maker[PREV][NEXT] = maker[NEXT]
+        maker[NEXT][PREV] = maker[PREV]
+        _replenish(level, maker, position, out)
 
 
 def _print(state: State, price: int) -> None:
-    """A trade took place at *price*, which is not that of the trade before."""
+    """A trade took place at *price*, in ticks."""
     state.last = price
     if state.reference is None:
         state.reference = price
@@ -130,16 +157,17 @@ def _print(state: State, price: int) -> None:
 
 def _replenish(level: Node, maker: Node, position: int, out: Stream) -> None:
     """Put the next slice of an iceberg, whose shown lots were just taken, at the back of its queue."""
-    terms: Terms = maker[TERMS]
+    terms: SpecialTerms = maker[TERMS]
     shown = min(terms.display or 0, terms.hidden)
     terms.hidden -= shown
     level[HIDDEN] -= shown
     level[QTY] += shown
     last = level[PREV]
-    maker[QTY], maker[PRIORITY], maker[PREV], maker[NEXT] = shown, position, last, level
+    move_to(maker, position)
+    maker[QTY], maker[PREV], maker[NEXT] = shown, last, level
     last[NEXT] = maker
     level[PREV] = maker
-    out += (REPLENISHED, maker[OWNER].node_id, maker[N], maker[KEY], shown, terms.hidden)
+    out += (REPLENISHED, terms.owner.node_id, maker[N], maker[KEY], shown, terms.hidden)
 
 
 def _take_beside(state: State, taker: Node, maker: Node, out: Stream) -> None:
@@ -151,23 +179,20 @@ def _take_beside(state: State, taker: Node, maker: Node, out: Stream) -> None:
     state.lift(maker)
     state.forget(maker)
     taker[QTY] -= quantity
-    out += (TRADE, maker[KEY], quantity, maker[OWNER].node_id, maker[N])
-    if price != state.last:
-        _print(state, price)
+    out += (TRADE, maker[KEY], quantity, maker[TERMS].owner.node_id, maker[N])
+    _print(state, price)
 
 
 def is_self_trade(taker: Node, maker: Node) -> bool:
     """Whether the two belong to one node and account, and the taker minds."""
-    return (
-        maker[OWNER] is taker[OWNER]
-        and taker[MODE] != SelfTrade.OFF
-        and account_of(maker) == account_of(taker)
-    )
+    asks: Terms = taker[TERMS]
+    its: Terms = maker[TERMS]
+    return its.owner is asks.owner and asks.mode != OFF and its.account == asks.account
 
 
 def _prevent(state: State, taker: Node, maker: Node, position: int, out: Stream) -> None:
     """Do what *taker* asks for instead of a trade with *maker*; its QTY becomes what is left."""
-    mode = taker[MODE]
+    mode = taker[TERMS].mode
     if mode == SelfTrade.DECREMENT:
         _decrement(state, taker, maker, position, out)
         return
@@ -183,31 +208,21 @@ def _decrement(state: State, taker: Node, maker: Node, position: int, out: Strea
     remaining = open_quantity(maker) - quantity
     out += (
         DROPPED,
-        maker[OWNER].node_id,
+        maker[TERMS].owner.node_id,
         maker[N],
         maker[KEY],
         quantity,
         remaining,
         int(CancelReason.SELF_TRADE),
     )
-    level = maker[LEVEL]
-    if not remaining:
-        state.lift(maker)
-        state.forget(maker)
-    else:
-        maker[QTY] -= quantity
-        level[QTY] -= quantity
-        if not maker[QTY]:
-            maker[PREV][NEXT] = maker[NEXT]
-            maker[NEXT][PREV] = maker[PREV]
-            _replenish(level, maker, position, out)
+    _reduce(state, maker, quantity, position, out)
     _drop_taker(taker, quantity, out)
 
 
 def _drop_taker(taker: Node, quantity: int, out: Stream) -> None:
     taker[QTY] -= quantity
     reason = int(CancelReason.SELF_TRADE)
-    out += (DROPPED, taker[OWNER].node_id, taker[N], taker[KEY], quantity, taker[QTY], reason)
+    out += (DROPPED, taker[TERMS].owner.node_id, taker[N], taker[KEY], quantity, taker[QTY], reason)
 
 
 def can_fill(state: State, taker: Node, bound: int) -> bool:
@@ -234,13 +249,13 @@ def can_fill(state: State, taker: Node, bound: int) -> bool:
         while beside and beside[-1][KEY] == best:
             queue.append(beside.pop())
         # An all-or-none order of the same position was there first: an order rests after what it set off.
-        queue.sort(key=lambda node: (node[PRIORITY], node[LEVEL] is not None))
+        queue.sort(key=lambda node: (priority_of(node), node[LEVEL] is not None))
         hidden = 0
         for maker in queue:
             if maker[LEVEL] is None and maker[QTY] > need:
                 continue
             if is_self_trade(taker, maker):
-                if taker[MODE] != SelfTrade.CANCEL_OLDEST:
+                if taker[TERMS].mode != SelfTrade.CANCEL_OLDEST:
                     return False
                 continue
             need -= maker[QTY]

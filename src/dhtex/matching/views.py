@@ -8,17 +8,14 @@ from typing import NamedTuple
 from dhtex.matching.commands import Kind, OrderId, SelfTrade, Side, TimeInForce
 from dhtex.matching.orders import (
     KEY,
-    MODE,
-    OWNER,
-    PRIORITY,
     QTY,
     TERMS,
-    TIME,
     TOTAL,
     N,
     Node,
     Terms,
     price_of,
+    priority_of,
     side_of,
 )
 
@@ -94,29 +91,26 @@ class Depth(NamedTuple):
     asks: tuple[tuple[int, int], ...]
 
 
-_PLAIN = Terms()
-
-
 def order_of(node: Node) -> Order:
     """The order in *node* as a value."""
-    terms: Terms = node[TERMS] if node[TERMS] is not None else _PLAIN
+    terms: Terms = node[TERMS]
     return Order(
-        id=OrderId(node[OWNER].node_id, node[N]),
+        id=OrderId(terms.owner.node_id, node[N]),
         side=side_of(node[KEY]),
         kind=Kind(terms.kind),
         price=price_of(node[KEY]),
         quantity=node[TOTAL],
         shown=node[QTY],
         hidden=terms.hidden,
-        priority=node[PRIORITY],
-        timestamp=node[TIME],
+        priority=priority_of(node),
+        timestamp=terms.time,
         time_in_force=TimeInForce(terms.force),
         expiry=terms.expiry,
         trigger=terms.trigger,
         trail=terms.trail,
         all_or_none=terms.all_or_none,
         display=terms.display,
-        self_trade=SelfTrade(node[MODE]),
+        self_trade=SelfTrade(terms.mode),
         account=terms.account,
         tag=terms.tag,
     )
