@@ -26,6 +26,7 @@ from dhtex import (
     TimeInForce,
     UsageError,
 )
+from dhtex.dht.addresses import format_address
 
 
 @pytest.fixture
@@ -151,6 +152,25 @@ async def test_nobody_waits_for_a_peer_that_only_joins_to_found_the_group(grape:
         async with Peer("BTC-USD", bootstrap=[grape], identity=second) as founder:
             final = await (await founder.buy("1", price="50")).final()
             assert await joiner.reached(final.position) == founder.position()
+
+
+async def test_a_group_that_never_answers_is_waited_for_only_while_it_is_there() -> None:
+    async with Node() as node:
+        undone = node.endpoint.attach(MarketSpec("BTC-USD").group_id, _Silent())
+        undone.view_number = 1  # founded, and known to nobody but its founder, who is about to crash
+        async with Peer("BTC-USD", contacts=[format_address(node.address)], wait=False) as newcomer:
+            with closing(newcomer.group_events()) as events:
+                assert (await _next(events, "role")).value == "joining"
+            await undone.close()
+            await newcomer.ready()
+            assert (await (await newcomer.buy("1", price="50")).final()).position == 1
+
+
+class _Silent:
+    """Hears, and never answers."""
+
+    def on_notifications(self, *_: object) -> None:
+        """Nothing."""
 
 
 async def _next(events: AsyncIterator[GroupEvent], kind: str) -> GroupEvent:

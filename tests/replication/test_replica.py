@@ -24,7 +24,6 @@ from dhtex.replication.effects import (
     Restored,
     Role,
     Suspected,
-    ViewInstalled,
 )
 from dhtex.replication.founding import Candidate, Decision, decide
 from dhtex.replication.messages import Entries, Join, Message, Prepare, Reject, Status, Views
@@ -456,19 +455,6 @@ def test_strangers_change_nothing() -> None:
     assert target.replica.role is Role.MEMBER
     cluster.submit(target)
     settle(cluster, cluster.nodes[:3])
-
-
-def test_a_founding_is_told_to_nobody_before_it_is_durable() -> None:
-    cluster = Cluster(3, 1, FAST)
-    founder = cluster.nodes[0]
-    founder.do(lambda replica, now: replica.found(now))
-    assert founder.replica.view is not None
-    assert founder.replica.announced == 0
-    assert not told(founder, ViewInstalled)
-    cluster.run(100 * MS)
-    assert not founder.unsynced
-    assert founder.replica.announced == 1
-    assert told(founder, ViewInstalled) == [ViewInstalled(founder.replica.view, 0)]
 
 
 def test_two_groups_under_one_id_keep_apart_and_say_so() -> None:

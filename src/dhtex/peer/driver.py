@@ -275,8 +275,10 @@ class Driver:
         view = self.replica.view
         members = {NodeId(node_id) for node_id in view.node_ids} if view is not None else set()
         self._channel.set_members(members | self._contacts)
-        number = self.replica.announced
-        self._channel.view_number = number if number or self._may_found else None
+        if view is not None:
+            self._channel.view_number = view.number
+        else:
+            self._channel.view_number = 0 if self._may_found else None
 
     def _arm(self) -> None:
         # A timer that fires too early finds nothing to do and is set anew: cheaper than moving it with every input.

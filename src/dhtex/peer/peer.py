@@ -61,6 +61,7 @@ from dhtex.replication import (
     RoleChanged,
     View,
 )
+from dhtex.replication.values import NO_LINEAGE
 
 logger = logging.getLogger(__name__)
 
@@ -73,6 +74,11 @@ LOOK_AGAIN_S_MAX: Final = 20.0
 
 _HOMELESS: Final = frozenset({Role.FOUNDING, Role.OBSERVING, Role.JOINING, Role.EVICTED})
 """Roles in which better contacts help."""
+
+
+def _is_new(replica: Replica) -> bool:
+    """No group has answered yet. One that it meant to join may have gone before: a crash can undo a founding."""
+    return replica.role in _HOMELESS and replica.lineage == NO_LINEAGE
 
 
 def _is_lost(replica: Replica) -> bool:
@@ -291,9 +297,11 @@ class Peer:
             founding = Founding.JOIN  # the group it has, whose history it will not leave behind; or another's
         pause = LOOK_AGAIN_S
         while True:
-            if driver.replica.role is Role.FOUNDING:
+            if _is_new(driver.replica):
                 outcome = await meeting.settle(founding)
-                if not outcome.contacts:
+                if not _is_new(driver.replica):
+                    pass  # the group it meant to join has answered meanwhile
+                elif not outcome.contacts:
                     driver.found()
                 elif self._observe:
                     driver.observe(outcome.contacts)

@@ -272,8 +272,7 @@ class Ordering:
         core.set_view(view)
         core.observe(view.floor)
         self._begin(view)
-        if core.history_durable:  # otherwise it is a founding, which is told of when it is
-            core.outbox.emit(ViewInstalled(view, resubmitted))
+        core.outbox.emit(ViewInstalled(view, resubmitted))
         self._applied()
 
     def _begin(self, view: View) -> None:

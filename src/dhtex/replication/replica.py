@@ -12,7 +12,7 @@ from dhtex.errors import Busy, JournalFull, NotRunning, UsageError
 from dhtex.identity import PublicKey, Signer
 from dhtex.replication.config import ReplicaConfig
 from dhtex.replication.core import NEVER, Core, Phase, Wish
-from dhtex.replication.effects import Destination, Effect, Role, ViewInstalled
+from dhtex.replication.effects import Destination, Effect, Role
 from dhtex.replication.fetching import Fetching
 from dhtex.replication.following import Following
 from dhtex.replication.inbox import Inbox
@@ -116,16 +116,6 @@ class Replica:
     def view(self) -> View | None:
         """The installed view, or None without a group."""
         return self._core.view
-
-    @property
-    def announced(self) -> int:
-        """What to tell those who look for the group: the number of the view, 0 without one.
-
-        A founding counts when it is durable. Told before, it could be lost, and those who heard of it would wait for
-        that group for ever.
-        """
-        core = self._core
-        return core.view.number if core.view is not None and core.history_durable else 0
 
     @property
     def role(self) -> Role:
@@ -255,7 +245,7 @@ class Replica:
         )
         core.history_durable = False
         self._ordering.install(view)
-        core.outbox.once_durable(lambda: self._founded(view))
+        core.outbox.once_durable(self._founded)
         self._progress()
 
     def join(self, contacts: Sequence[Destination], now: Now) -> None:
@@ -424,9 +414,8 @@ class Replica:
             for contact in met:
                 core.send(contact, AskViews(core.lineage, core.view.number))
 
-    def _founded(self, view: View) -> None:
+    def _founded(self) -> None:
         self._core.history_durable = True
-        self._core.outbox.emit(ViewInstalled(view, 0))
 
     def _draw_incarnation(self) -> None:
         core = self._core

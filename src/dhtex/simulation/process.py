@@ -29,6 +29,7 @@ from dhtex.replication.effects import (
     ViewInstalled,
 )
 from dhtex.replication.messages import Message
+from dhtex.replication.values import NO_LINEAGE
 from dhtex.simulation.checks import Violation
 from dhtex.simulation.disk import Disk
 from dhtex.simulation.plan import MILLISECOND, NodePlan
@@ -99,7 +100,7 @@ class Process:
         self._armed = None
         self._inbox.clear()
         self._owed.clear()
-        world.history.started(self.name)
+        world.history.started(self.name, belongs=recovered.view is not None)
         self.replica = world.replica_class(
             GROUP_ID,
             self._signer,
@@ -288,9 +289,6 @@ class Process:
                 self._announce()
             case Restored(position=position, digest=digest):
                 view = self.replica.view if self.replica is not None else None
-                if view is not None and view.number == 1:
-                    # A founding that was still on its way to the disk when the process died may have arrived.
-                    world.view_installed(self.name, view)
                 world.history.restored(self.name, view, position, digest)
             case RoleChanged(role=role):
                 if role is Role.MEMBER:
@@ -340,7 +338,8 @@ class Process:
         """Members and members-to-be are to be found; observers serve nobody."""
         replica = self.replica
         if replica is not None and not self.plan.observer:
-            self._world.board.announce(self.index, Candidate(self.node_id, replica.announced))
+            number = 0 if replica.view is None else replica.view.number
+            self._world.board.announce(self.index, Candidate(self.node_id, number))
 
     def _look_around(self, life: int) -> None:
         """Announce first, look up second (`design: Founding without two founders`)."""
@@ -366,6 +365,6 @@ class Process:
             decision = decide(self.node_id, seen.values())
             if decision is Decision.JOIN:
                 replica.join(contacts, now)
-            elif decision is Decision.FOUND and replica.role is Role.FOUNDING:
-                replica.found(now)
+            elif decision is Decision.FOUND and replica.lineage == NO_LINEAGE:
+                replica.found(now)  # also when it meant to join a group, of which it never heard a word
         self._drive()

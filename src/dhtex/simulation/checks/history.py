@@ -82,6 +82,7 @@ class HistoryChecker:
         self._foundings_max = foundings_max
         self._by_view_id: dict[bytes, Group] = {}
         self._readers: dict[str, _Reader] = {}
+        self._founded: dict[str, Group] = {}
         self._submitters: dict[bytes, _Submitter] = {}
         self.commands_submitted = 0
 
@@ -122,9 +123,20 @@ class HistoryChecker:
 
     # -- what processes report -------------------------------------------------------------------------------
 
-    def started(self, name: str) -> None:
-        """A process begins; it will report from the start, or from a snapshot."""
+    def started(self, name: str, *, belongs: bool) -> None:
+        """A process begins; it will report from the start, or from a snapshot.
+
+        Args:
+            belongs: its disk knows of a group. If not, a crash has undone its founding, which counts no more unless
+                others have come to rely on it.
+        """
         self._readers[name] = _Reader()
+        founded = self._founded.pop(name, None)
+        if founded is None or belongs or founded.lines or len(founded.views) > 1:
+            return
+        if all(reader.group is not founded for reader in self._readers.values()):
+            self.groups.remove(founded)
+            del self._by_view_id[founded.views[1].id]
 
     def group_of(self, name: str) -> Group | None:
         """Which history a process follows."""
@@ -168,6 +180,7 @@ class HistoryChecker:
         if view.number == 1:
             group = Group(self._make_machine())
             self.groups.append(group)
+            self._founded[name] = group
             if len(self.groups) > self._foundings_max:
                 raise Violation("founding", f"{name} founded a second group")
         else:
