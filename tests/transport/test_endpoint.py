@@ -64,6 +64,15 @@ async def test_hello_to_nobody_and_to_another_group_times_out() -> None:
             await a.hello(("no such name.invalid", 1), timeout=0.05)
 
 
+async def test_flush_sends_before_the_turn_ends() -> None:
+    async with Pair() as pair:
+        before = pair.alice.counters["datagrams_out"]
+        pair.a.notify(BOB.node_id, [(1, [b"x"])])
+        assert pair.alice.counters["datagrams_out"] == before
+        pair.a.flush()
+        assert pair.alice.counters["datagrams_out"] == before + 1
+
+
 async def test_notifications_of_a_turn_arrive_in_one_call_and_in_order() -> None:
     async with Pair() as pair:
         pair.a.notify(BOB.node_id, [(1, [b"x"]), (2, [])])

@@ -157,6 +157,8 @@ class Driver:
         if self._open:
             self.replica.persisted(ticket, now())
             self.drain()
+            if self._channel is not None:
+                self._channel.flush()  # a commit gathers; what it let out is what others wait for
 
     def on_full(self) -> None:
         """The journal has no room."""

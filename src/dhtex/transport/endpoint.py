@@ -204,6 +204,10 @@ class Endpoint:
         """Have `link.take` called at the end of this turn."""
         self._pacer.wake(link)
 
+    def flush(self) -> None:
+        """Have `link.take` called now."""
+        self._pacer.flush()
+
     def can_reach(self, address: Address) -> bool:
         """True when the socket could send there."""
         return is_usable(address, self._family)
