@@ -8,10 +8,10 @@ from pathlib import Path
 import pytest
 
 from dhtex.errors import OrderError
-from dhtex.matching import MarketSpec, MatchingEngine, Place, Side, encode_commands
+from dhtex.matching import MarketSpec, MatchingEngine
 from dhtex.matching.audit import audit
-from dhtex.matching.flow import Day, replay
-from matching.support import ALICE, shared_data
+from dhtex.matching.flow import Day
+from matching.support import shared_data
 
 DAYS = sorted(shared_data().glob("*.jsonl.gz"))
 
@@ -65,11 +65,3 @@ def test_differences_are_found(lines: list[str], differences: int) -> None:
 def test_a_line_that_is_none_is_named(line: str) -> None:
     with pytest.raises(OrderError, match="line 2 is not one of a recorded day"):
         list(Day(fresh()).play([ADD, line]))
-
-
-def test_the_entries_of_a_log() -> None:
-    batch = encode_commands([Place(Side.BUY, 5, 100), Place(Side.SELL, 3, 100)])
-    engine = fresh()
-    batches = list(replay(engine, [(ALICE, 1, 2, 10, 1, batch), (ALICE, 3, 2, 20, 3, batch)]))
-    assert [len(batch) for batch in batches] == [2, 2]
-    assert engine.position == 4

@@ -141,6 +141,52 @@ def test_every_field_is_part_of_the_group_id(change: dict[str, Any]) -> None:
     assert MarketSpec(**{"symbol": "BTC-USD", **change}).group_id != SPEC.group_id
 
 
+def test_canonical_bytes_are_what_they_were() -> None:
+    assert SPEC.canonical().hex() == (
+        "9a01a74254432d555344a4302e3031a431452d3898ce000f4240ce000186a0ce000186a04064"
+        "40cf7fffffffffffffffcf7fffffffffffffff00c4000000ce03938700"
+    )
+
+
+@pytest.mark.parametrize(
+    "spec",
+    [
+        SPEC,
+        MarketSpec("X", Decimal("1E+2"), "0.5", limits=Limits(orders=5, text=7)),
+        MarketSpec(
+            "A/B",
+            operator=b"o" * 20,
+            opening=Phase.AUCTION,
+            dynamic_band_bps=5,
+            static_band_bps=6,
+            pause_us=7,
+        ),
+    ],
+    ids=str,
+)
+def test_canonical_bytes_say_everything(spec: MarketSpec) -> None:
+    assert MarketSpec.from_canonical(spec.canonical()) == spec
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        b"",
+        b"\x90",
+        b"\xc1",
+        SPEC.canonical()[:-1],
+        SPEC.canonical() + b"\0",
+        b"\x9a\x02" + SPEC.canonical()[2:],
+        SPEC.canonical().replace(b"BTC-USD", b"BTC USD"),
+        SPEC.canonical().replace(b"\xa40.01", b"\xa40.10"),
+    ],
+    ids=bytes.hex,
+)
+def test_bytes_of_no_market_are_refused(data: bytes) -> None:
+    with pytest.raises(MarketError):
+        MarketSpec.from_canonical(data)
+
+
 def test_spellings_of_one_market_are_one_group() -> None:
     assert MarketSpec("BTC-USD", "0.010", Decimal("1E-8")) == SPEC
     assert MarketSpec("BTC-USD", Decimal("0.01")).group_id == SPEC.group_id

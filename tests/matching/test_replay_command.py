@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import contextlib
 import gzip
+import sqlite3
 from pathlib import Path
 
 import pytest
 from click.testing import CliRunner, Result
 
 from dhtex.cli import main
+from dhtex.exchange import Exchange
+from journal.market import SPEC, ordinary
 from matching.support import SCENARIOS
 
 ADD = '{"op":"add","id":1,"side":1,"px":100,"qty":5}\n'
@@ -52,6 +56,34 @@ def test_a_recorded_day_that_differs(tmp_path: Path) -> None:
     result = replay(file, "-q")
     assert result.exit_code == 1
     assert "line 2: expected [[1, 3, 100]], found [[1, 2, 100]]" in result.output
+
+
+@pytest.mark.parametrize("compacted", [False, True], ids=["from its beginning", "from a snapshot"])
+def test_a_journal(tmp_path: Path, compacted: bool) -> None:
+    file = tmp_path / "BTC-USD.journal"
+    written = ordinary(file, compacted=compacted)
+    result = replay(file)
+    assert result.exit_code == 0
+    assert "BTC-USD, last trade at" in result.output
+    assert (
+        f"of {60 if compacted else 100} entries up to position {written.ledger.position:,} in"
+        in result.output
+    )
+    exchange = Exchange(SPEC)
+    exchange.restore(written.ledger.take_snapshot(written.lineage).machine)
+    assert (
+        f"{len(exchange.engine):,} orders left, digest of the book {exchange.engine.digest().hex()[:16]}"
+        in result.output
+    )
+
+
+def test_a_database_that_is_no_journal(tmp_path: Path) -> None:
+    file = tmp_path / "file"
+    with contextlib.closing(sqlite3.connect(file)) as db:
+        db.execute("CREATE TABLE t (x)")
+    result = replay(file)
+    assert result.exit_code == 1
+    assert "Traceback" not in result.output
 
 
 @pytest.mark.parametrize(

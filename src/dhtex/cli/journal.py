@@ -5,25 +5,22 @@ from __future__ import annotations
 import csv
 import json
 from collections.abc import Iterator
-from dataclasses import fields
 from datetime import UTC, datetime
-from decimal import Decimal
 from pathlib import Path
 from typing import IO, Any, Final
 
 import click
-import msgpack
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 from rich.table import Table
 
 from dhtex.cli.output import JsonOutput, Output, TextOutput
-from dhtex.errors import DhtexError, JournalCorrupt, JournalForeign, MalformedMessage
+from dhtex.errors import DhtexError, JournalCorrupt, JournalForeign, MalformedMessage, MarketError
 from dhtex.exchange import Exchange
 from dhtex.identity import Identity, short_id
 from dhtex.journal import FinalEntry, Summary, Verification, final_entries, inspect, verify
 from dhtex.locks import LockRequest
-from dhtex.matching import Amend, Cancel, CancelAll, Limits, MarketSpec, Phase, Place
+from dhtex.matching import Amend, Cancel, CancelAll, MarketSpec, Place
 from dhtex.matching.commands import SetPhase, command_of, decode_rows
 
 _FILE = click.argument("file", type=click.Path(dir_okay=False, path_type=Path))
@@ -328,28 +325,13 @@ def market_of(canonical: bytes) -> MarketSpec:
     Raises:
         JournalForeign: there is none in this version; a journal made without its market has none either.
     """
-    names = [field.name for field in fields(Limits)]
     try:
-        _, symbol, tick, lot, limits, opening, operator, dynamic, static, pause = msgpack.unpackb(canonical)
-        market = MarketSpec(
-            symbol,
-            Decimal(tick),
-            Decimal(lot),
-            limits=Limits(**dict(zip(names, limits, strict=True))),
-            opening=Phase(opening),
-            operator=operator,
-            dynamic_band_bps=dynamic,
-            static_band_bps=static,
-            pause_us=pause,
-        )
-    except (ValueError, TypeError, ArithmeticError, DhtexError, msgpack.UnpackException) as error:
+        return MarketSpec.from_canonical(canonical)
+    except MarketError as error:
         raise JournalForeign(
             "the journal does not say which market it is of in a way that this version knows; "
             "verify it with --no-replay, or use the version that wrote it"
         ) from error
-    if market.canonical() != canonical:
-        raise JournalForeign("the journal is of a market on terms of another version; use that version")
-    return market
 
 
 def _market_or_none(canonical: bytes) -> MarketSpec | None:

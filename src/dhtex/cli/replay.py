@@ -1,4 +1,4 @@
-"""`dhtex replay`: play a scenario or a recorded day, and say what the engine makes of it."""
+"""`dhtex replay`: play a scenario, a recorded day or a journal, and say what the engine makes of it."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import gzip
 import re
 import time
 from collections.abc import Iterator
+from itertools import zip_longest
 from pathlib import Path
 from typing import BinaryIO
 
@@ -14,12 +15,16 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
+from dhtex.cli.journal import market_of
 from dhtex.errors import OrderError, ReplayMismatch, UsageError
-from dhtex.matching import MarketSpec, MatchingEngine
+from dhtex.exchange import Exchange
+from dhtex.journal import final_entries, inspect
+from dhtex.matching import MarketSpec, MatchingEngine, Trade
 from dhtex.matching.flow import Day, DayReport
 from dhtex.matching.scenario import parse, play
 
 _GZIP_MAGIC = b"\x1f\x8b"
+_SQLITE_MAGIC = b"SQLite format 3\0"
 _LINE_MAX = 1 << 20  # no line of a recording comes near it; a file without line ends must not fill the memory
 _DIFFERENCES_SHOWN = 5
 
@@ -35,13 +40,15 @@ _DIFFERENCES_SHOWN = 5
 )
 @click.option("--quiet", "-q", is_flag=True, help="Only say whether everything came out as the file says.")
 def replay(file: Path, levels_max: int, quiet: bool) -> None:
-    """Play FILE: a scenario (text), or a recorded day (JSON lines, gzip or not).
+    """Play FILE: a scenario (text), a recorded day (JSON lines, gzip or not), or a peer's journal.
 
     Ends with 1 if something else comes out than the file expects.
     """
     with file.open("rb") as opened:
-        head = opened.read(2)
-    if head == _GZIP_MAGIC or head[:1] == b"{":
+        head = opened.read(len(_SQLITE_MAGIC))
+    if head == _SQLITE_MAGIC:
+        _replay_journal(file, levels_max, quiet=quiet)
+    elif head.startswith((_GZIP_MAGIC, b"{")):
         _replay_day(file, levels_max, quiet=quiet)
     else:
         _replay_scenario(file, quiet=quiet)
@@ -65,25 +72,50 @@ def _replay_scenario(file: Path, *, quiet: bool) -> None:
 def _replay_day(file: Path, levels_max: int, *, quiet: bool) -> None:
     engine = MatchingEngine(MarketSpec(_symbol_of(file), tick_size=1, lot_size=1))
     day = Day(engine)
-    console = Console()
     started = time.perf_counter()
-    columns = (TextColumn("{task.description}"), BarColumn(), TaskProgressColumn(), TimeRemainingColumn())
-    with (
-        Progress(*columns, console=Console(stderr=True), transient=True, disable=quiet) as progress,
-        file.open("rb") as raw,
-    ):
+    with _progress(quiet=quiet) as progress, file.open("rb") as raw:
         task = progress.add_task(file.name, total=file.stat().st_size)
         for _ in day.play(_lines(raw)):
             progress.update(task, completed=raw.tell())
     report = day.report
     seconds = time.perf_counter() - started
     if not quiet:
-        console.print(_book_table(engine, levels_max))
+        Console().print(_book_table(engine, levels_max))
     click.echo(_summary(report, len(engine), seconds))
     if report.differences:
         for line, expected, found in report.differences[:_DIFFERENCES_SHOWN]:
             click.echo(f"line {line}: expected {expected}, found {found}", err=True)
         raise ReplayMismatch(f"{len(report.differences):,} differences from the recording {file.name}")
+
+
+def _replay_journal(file: Path, levels_max: int, *, quiet: bool) -> None:
+    """Begin with the journal's oldest usable snapshot, and apply what became final after it."""
+    summary = inspect(file)
+    exchange = Exchange(market_of(summary.owner.market))
+    entries = commands = trades = 0
+    started = time.perf_counter()
+    with _progress(quiet=quiet) as progress:
+        task = progress.add_task(file.name, total=summary.position)
+        for entry in final_entries(file, exchange):
+            for applied in exchange.take_applied():
+                commands += applied.count
+                trades += sum(isinstance(event, Trade) for batch in applied.orders for event in batch)
+            entries += 1
+            progress.update(task, completed=entry.position)
+    seconds = time.perf_counter() - started
+    engine = exchange.engine
+    if not quiet:
+        Console().print(_book_table(engine, levels_max))
+    click.echo(
+        f"{commands:,} commands of {entries:,} entries up to position {engine.position:,} in {seconds:.1f} s "
+        f"({commands / seconds:,.0f}/s, reading included), {trades:,} trades, {len(engine):,} orders left, "
+        f"digest of the book {engine.digest().hex()[:16]}"
+    )
+
+
+def _progress(*, quiet: bool) -> Progress:
+    columns = (TextColumn("{task.description}"), BarColumn(), TaskProgressColumn(), TimeRemainingColumn())
+    return Progress(*columns, console=Console(stderr=True), transient=True, disable=quiet)
 
 
 def _lines(raw: BinaryIO) -> Iterator[str]:
@@ -115,16 +147,13 @@ def _symbol_of(file: Path) -> str:
 def _book_table(engine: MatchingEngine, levels_max: int) -> Table:
     """The final book, best prices at the top of each side's columns."""
     depth = engine.depth(levels_max)
-    table = Table(title=f"{engine.spec.symbol}, last trade at {engine.last_price or '-'}")
+    spec = engine.spec
+    last = "-" if engine.last_price is None else spec.format_price(engine.last_price)
+    table = Table(title=f"{spec.symbol}, last trade at {last}")
     for heading in ("bid quantity", "bid", "ask", "ask quantity"):
         table.add_column(heading, justify="right")
-    for row in range(max(len(depth.bids), len(depth.asks))):
-        bid = depth.bids[row] if row < len(depth.bids) else None
-        ask = depth.asks[row] if row < len(depth.asks) else None
-        table.add_row(
-            f"{bid[1]:,}" if bid else "",
-            f"{bid[0]:,}" if bid else "",
-            f"{ask[0]:,}" if ask else "",
-            f"{ask[1]:,}" if ask else "",
-        )
+    for bid, ask in zip_longest(depth.bids, depth.asks):
+        left = (spec.format_quantity(bid[1]), spec.format_price(bid[0])) if bid else ("", "")
+        right = (spec.format_price(ask[0]), spec.format_quantity(ask[1])) if ask else ("", "")
+        table.add_row(*left, *right)
     return table

@@ -10,6 +10,7 @@ from dhtex.journal.load import base_snapshot, history, read_marks
 from dhtex.journal.schema import open_to_read
 from dhtex.replication.config import ReplicaConfig
 from dhtex.replication.ledger import Ledger
+from dhtex.replication.machine import StateMachine
 from dhtex.replication.values import CommandBatch, Entry
 
 CONFIG: Final = ReplicaConfig()
@@ -28,17 +29,20 @@ class FinalEntry(NamedTuple):
     skip: int
 
 
-def final_entries(path: Path) -> Iterator[FinalEntry]:
+def final_entries(path: Path, machine: StateMachine | None = None) -> Iterator[FinalEntry]:
     """Every final entry kept after the oldest usable snapshot, in the total order, as of the first step.
 
     Entries of which nothing counts are left out.
+
+    Args:
+        machine: a fresh one; it begins with that snapshot, and each entry is applied to it before it is given.
 
     Raises:
         JournalCorrupt, JournalForeign, StorageError: the journal cannot be read.
     """
     with open_to_read(path) as (db, _):
         marks = read_marks(db)
-        ledger = Ledger(_Idle(), CONFIG)
+        ledger = Ledger(machine if machine is not None else _Idle(), CONFIG)
         base = base_snapshot(db, marks.compacted)
         if base is not None:
             ledger.restore(base)

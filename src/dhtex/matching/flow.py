@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
-from typing import Any, Final, NamedTuple, TypeAlias
+from typing import Any, Final, NamedTuple
 
 from dhtex.errors import OrderError
 from dhtex.matching.batch import Batch
@@ -188,15 +188,3 @@ def _place(record: dict[str, Any]) -> Place:
         time_in_force=TimeInForce.IOC if record["op"] == "take" else TimeInForce.GTC,
         self_trade=SelfTrade.OFF,
     )
-
-
-Entry: TypeAlias = tuple[bytes, int, int, int, int, bytes]
-"""A final entry of the log, as a journal keeps it: owner, first n, count, timestamp, position, commands."""
-
-
-def replay(engine: MatchingEngine, entries: Iterable[Entry]) -> Iterator[Batch]:
-    """Feed the entries of a log to an engine, giving what each did."""
-    for owner, first_n, count, timestamp, position, commands in entries:
-        yield engine.apply_batch(
-            commands, owner=owner, first_n=first_n, count=count, timestamp=timestamp, position=position
-        )

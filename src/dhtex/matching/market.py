@@ -174,8 +174,41 @@ class MarketSpec:
         text = format(_times(lots, self.lot_size), "f")
         return text.rstrip("0").rstrip(".") if "." in text else text
 
+    @classmethod
+    def from_canonical(cls, data: bytes) -> MarketSpec:
+        """The market whose `canonical` bytes *data* are.
+
+        Raises:
+            MarketError: there is none in this version.
+        """
+        names = [field.name for field in fields(Limits)]
+        try:
+            _, symbol, tick, lot, limits, opening, operator, dynamic, static, pause = msgpack.unpackb(data)
+            spec = cls(
+                symbol,
+                Decimal(tick),
+                Decimal(lot),
+                limits=Limits(**dict(zip(names, limits, strict=True))),
+                opening=Phase(opening),
+                operator=operator,
+                dynamic_band_bps=dynamic,
+                static_band_bps=static,
+                pause_us=pause,
+            )
+        except (ValueError, TypeError, ArithmeticError, msgpack.UnpackException) as error:
+            raise MarketError(
+                "these are not the terms of a market in a way that this version knows"
+            ) from error
+        if spec.canonical() != data:
+            raise MarketError("these are the terms of a market of another version")
+        return spec
+
     def canonical(self) -> bytes:
-        """Every field as bytes; equal specs give equal bytes on every machine."""
+        """Every field as bytes; equal specs give equal bytes on every machine.
+
+        One msgpack array: 1, symbol, tick and lot in lowest terms as `str(Decimal)` spells them (0.01, 1E-8), limits in
+        their order above, opening, operator, both bands, pause.
+        """
         limits = [getattr(self.limits, field.name) for field in fields(Limits)]
         return bytes(
             msgpack.packb(
