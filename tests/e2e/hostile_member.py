@@ -252,6 +252,16 @@ async def equivocate(attacker: Attacker) -> None:
         attacker.say_entries([first, second])
 
 
+async def divide(attacker: Attacker) -> None:
+    """Two entries for one place, one to each half of the others."""
+    seq, n = attacker.next_of(attacker.peer.node_id)
+    first, second = (attacker.sign(attacker.peer.node_id, seq, n, price) for price in (1, 2))
+    half = len(attacker.others) // 2
+    for _ in range(REPEATS):
+        attacker.say_entries([first], attacker.others[:half])
+        attacker.say_entries([second], attacker.others[half:])
+
+
 async def usurp_rounds(attacker: Attacker) -> None:
     """A ballot above which there is none."""
     attacker.say([Prepare(attacker.lineage, attacker.number, Ballot(INT_MAX, attacker.peer.node_id))])
@@ -275,7 +285,7 @@ async def usurp_future(attacker: Attacker) -> None:
 
 ATTACKS: Final = (
     *(forge, alter, replay, truncate, babble, usurp, usurp_rounds, usurp_future, lie, flood),
-    equivocate,
+    *(equivocate, divide),
 )
 
 

@@ -9,6 +9,8 @@ import random
 import re
 import socket
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -42,33 +44,60 @@ GARBAGE_DATAGRAMS = 3000
 GROUP_ID = MarketSpec("BTC-USD").group_id
 
 
-def test_a_member_that_lies_changes_nothing_and_is_left_out_for_equivocation(tmp_path: Path) -> None:
+@contextmanager
+def market_with_mallory(tmp_path: Path) -> Iterator[tuple[dict[str, Process], Process]]:
+    """Three honest peers, and a member that lies when it is told to."""
     with market(tmp_path, dev=False) as (_, peers):
         contact = peers["alice"].hear_event("started")["address"]
         with Process(tmp_path, "mallory", contact, launcher=HOSTILE) as mallory:
             for process in peers.values():
                 process.hear_view(4)
-            before = {name: memory_bytes(process.pid) for name, process in peers.items()}
-            for attack in HARMLESS:
-                mallory.tell(attack)
-                assert mallory.next("did")["attack"] == attack
-                for process in peers.values():
-                    assert process.do("sell 1 60")["status"] == "open", attack
-                    process.hear_said()
-                    assert not process_said(process, "equivocation"), f"{attack} slanders an honest member"
-            since = {name: len(process.events) for name, process in peers.items()}
-            mallory.tell("equivocate")
-            node = mallory.hear_event("started")["node"]
-            for name, process in peers.items():
-                told = process.hear(
-                    lambda event: event.get("kind") == "equivocation", "the proof", since[name]
-                )
-                assert told["node"] == node
-                process.hear_view(3, since[name])
-                assert process.do("sell 1 60")["status"] == "open"
-            for name, process in peers.items():
-                assert memory_bytes(process.pid) - before[name] < GROWTH_BYTES_MAX
-            assert_all_well(peers)
+            yield peers, mallory
+
+
+def assert_left_out(mallory: Process, peers: dict[str, Process], since: dict[str, int]) -> None:
+    """Everybody has the proof, and the market goes on among the others."""
+    node = mallory.hear_event("started")["node"]
+    for name, process in peers.items():
+        told = process.hear(lambda event: event.get("kind") == "equivocation", "the proof", since[name])
+        assert told["node"] == node
+        process.hear_view(3, since[name])
+        process.do("sell 1 60")
+
+
+def test_a_member_that_lies_changes_nothing_and_is_left_out_for_equivocation(tmp_path: Path) -> None:
+    with market_with_mallory(tmp_path) as (peers, mallory):
+        before = {name: memory_bytes(process.pid) for name, process in peers.items()}
+        for attack in HARMLESS:
+            mallory.tell(attack)
+            assert mallory.next("did")["attack"] == attack
+            for process in peers.values():
+                assert process.do("sell 1 60")["status"] == "open", attack
+                process.hear_said()
+                assert not process_said(process, "equivocation"), f"{attack} slanders an honest member"
+        since = {name: len(process.events) for name, process in peers.items()}
+        mallory.tell("equivocate")
+        assert_left_out(mallory, peers, since)
+        for name, process in peers.items():
+            assert memory_bytes(process.pid) - before[name] < GROWTH_BYTES_MAX
+        assert_all_well(peers)
+
+
+def test_two_entries_divided_among_the_others_make_one_market_all_the_same(tmp_path: Path) -> None:
+    """None of them ever gets both from the liar: it takes their own reports to find out."""
+    count = 30
+    with market_with_mallory(tmp_path) as (peers, mallory):
+        since = {name: len(process.events) for name, process in peers.items()}
+        for process in peers.values():
+            process.tell(*orders(random.Random(7), count))
+        mallory.tell("divide")
+        assert mallory.next("did")["attack"] == "divide"
+        for process in peers.values():
+            hear_finals(process, count)
+        assert_left_out(mallory, peers, since)
+        for process in peers.values():
+            assert not process_said(process, "diverged")
+        assert_all_well(peers)
 
 
 def process_said(process: Process, kind: str) -> list[str]:

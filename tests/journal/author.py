@@ -20,9 +20,11 @@ from dhtex.replication.records import (
     Record,
     SnapshotTaken,
     Vote,
+    Withdrawn,
     pending_in_order,
 )
 from dhtex.replication.values import (
+    CHAIN_SIZE,
     NO_BALLOT,
     NO_LINEAGE,
     Ballot,
@@ -131,6 +133,7 @@ class Author:
             "snapshot": self._snapshot,
             "jump": self._jump,
             "compact": self._compact,
+            "withdraw": self._withdraw,
         }
         records = step_of[step]()
         for record in records:
@@ -150,6 +153,7 @@ class Author:
         "snapshot": 1,
         "jump": 1,
         "compact": 1,
+        "withdraw": 1,
     }
     STEPS: Final = tuple(step for step, weight in WEIGHTS.items() for _ in range(weight))
 
@@ -310,6 +314,7 @@ class Author:
             seqs=tuple(self._last_seq.get(node_id, 0) for node_id in view.node_ids),
             last_n=tuple(sorted(self._final_n.items())),
             machine=self.random.randbytes(self.random.choice((0, 10, 5000))),
+            chains=self._chains(view),
         )
 
     def _jump(self) -> list[Record]:
@@ -340,7 +345,32 @@ class Author:
         return [SnapshotTaken(self._snapshot_at(view, key, self.state.final.position + 100))]
 
     def _compact(self) -> list[Record]:
-        return [Compacted(self.random.choice(self._snapshot_keys))] if self._snapshot_keys else []
+        view = self.state.view
+        if view is None or not self._snapshot_keys:
+            return []
+        return [Compacted(self.random.choice(self._snapshot_keys), self._chains(view))]
+
+    def _chains(self, view: View) -> bytes:
+        return self.random.randbytes(CHAIN_SIZE * len(view.members))
+
+    def _withdraw(self) -> list[Record]:
+        """Another's entry gives way to a second one that it signed for the same place, under the same key."""
+        log = [e for e in self._some_log() if e.key > self.state.final.key and e.origin != ME.node_id]
+        if not log:
+            return []
+        entry = self.random.choice(log)
+        other = entry_of(
+            self._by_id[entry.origin],
+            view=entry.view,
+            seq=entry.seq,
+            timestamp=entry.timestamp,
+            first_n=entry.first_n,
+            count=entry.count,
+            commands=commands_of(entry.count, 9),
+        )
+        self._last_seq[entry.origin] = entry.seq
+        self._next_n[entry.origin] = entry.first_n + entry.count
+        return [Withdrawn(entry.origin, entry.seq - 1), Appended(other)]
 
 
 def _digest(position: int) -> bytes:

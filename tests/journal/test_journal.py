@@ -19,6 +19,7 @@ from dhtex.errors import JournalCorrupt, NotRunning, UsageError
 from dhtex.journal import Journal
 from dhtex.journal.writer import BATCH_BYTES_MAX
 from dhtex.replication.records import (
+    KINDS,
     Appended,
     Ceiling,
     DurableState,
@@ -311,7 +312,7 @@ async def test_the_author_of_these_tests_gets_everywhere() -> None:
     kinds: set[type[Record]] = set()
     for _ in range(400):
         kinds |= {type(record) for record in author.write(author.random.choice(Author.STEPS))}
-    assert len(kinds) == 9
+    assert len(kinds) == len(KINDS)
     assert author.state.view is not None
     assert author.state.view.number > 5
     assert len(IDENTITIES) == 4

@@ -27,6 +27,7 @@ from dhtex.replication.effects import (
     Equivocation,
     Finalized,
     Persist,
+    PromiseBroken,
     ReadArchive,
     Restored,
     RoleChanged,
@@ -324,7 +325,7 @@ class Cluster:
                     self.digests[position + entry.count - skip - 1] = digest
                 elif known is not None:
                     assert known == digest, f"two histories at {position}: {key}"
-            case DigestMismatch() | Equivocation():
+            case DigestMismatch() | Equivocation() | PromiseBroken():
                 raise AssertionError(f"{short_id(node.node_id)}: {effect}")
             case _:
                 pass

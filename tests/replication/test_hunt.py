@@ -11,7 +11,7 @@ from dhtex.replication.finality import ViewLog
 from dhtex.replication.membership import Acceptor
 from dhtex.replication.records import Vote
 from dhtex.replication.replica import Replica
-from replication.hunt import breaks, history
+from replication.hunt import contradiction, history
 
 
 @pytest.mark.parametrize("start", range(0, 60, 10))
@@ -59,6 +59,7 @@ MUTATIONS: dict[str, tuple[list[tuple[type, str, Any]], tuple[str, ...]]] = {
             (Acceptor, "_save", _save_without_freezing),
             (Acceptor, "restore", lambda self, vote: None),
             (Replica, "_progress", _progress_without_freezing),
+            (ViewLog, "contradicts", lambda self, closing: False),  # the second line behind it
         ],
         (),
     ),
@@ -72,6 +73,4 @@ def test_a_broken_rule_is_caught_within_100_histories(name: str, monkeypatch: py
     patches, faults = MUTATIONS[name]
     for owner, attribute, replacement in patches:
         monkeypatch.setattr(owner, attribute, replacement)
-    found = breaks(range(100), faults)
-    assert found
-    assert "not settled" not in found
+    assert contradiction(range(100), faults)

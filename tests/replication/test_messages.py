@@ -36,6 +36,7 @@ from dhtex.replication.messages import (
     encode,
 )
 from dhtex.replication.values import (
+    CHAIN_SIZE,
     INT_MAX,
     NO_BALLOT,
     Ballot,
@@ -55,8 +56,15 @@ L = b"L" * 20
 SIGNER = CheapSigner(1)
 CONTEXT = signing_context(b"G" * 20, L)
 MEMBERS = tuple(Member(CheapSigner(i).public_key, f"h:{i}", i) for i in range(1, 4))
+CHAINS = bytes(range(3 * CHAIN_SIZE))
 VIEW = make_view(
-    number=2, parent=L, members=MEMBERS, floor=9, cut=(1, 0, INT_MAX), proposer=MEMBERS[0].node_id
+    number=2,
+    parent=L,
+    members=MEMBERS,
+    floor=9,
+    cut=(1, 0, INT_MAX),
+    proposer=MEMBERS[0].node_id,
+    chains=CHAINS,
 )
 ENTRY = Entry.sign(SIGNER, CONTEXT, view=2, seq=1, timestamp=7, first_n=3, count=2, commands=b"\x92\x01\x02")
 BALLOT = Ballot(3, SIGNER.node_id)
@@ -66,11 +74,11 @@ DIGEST = bytes(range(32))
 MESSAGES: list[Message] = [
     Entries(L, (ENTRY, ENTRY)),
     Entries(L, ()),
-    Status(L, 2, 3, INT_MAX, 1, (0, 1, INT_MAX), 0, DIGEST),
+    Status(L, 2, 3, INT_MAX, 1, (0, 1, INT_MAX), 0, DIGEST, CHAINS),
     Fetch(L, 2, (Range(SIGNER.node_id, 1, 9),)),
     Prepare(L, 2, BALLOT),
-    Promise(L, 2, BALLOT, NO_BALLOT, None, (1, 2, 3), 5),
-    Promise(L, 2, BALLOT, BALLOT, VIEW, (1, 2, 3), 5),
+    Promise(L, 2, BALLOT, NO_BALLOT, None, (1, 2, 3), 5, CHAINS),
+    Promise(L, 2, BALLOT, BALLOT, VIEW, (1, 2, 3), 5, CHAINS),
     Reject(L, 2, BALLOT),
     Accept(L, 2, BALLOT, VIEW),
     BallotAccepted(L, 2, BALLOT),
@@ -177,7 +185,7 @@ def test_a_view_has_one_form() -> None:
 
 
 def test_a_snapshot_survives() -> None:
-    snapshot = Snapshot(L, VIEW, KEY, 5, DIGEST, (1, 2, 3), ((SIGNER.node_id, 4),), b"machine")
+    snapshot = Snapshot(L, VIEW, KEY, 5, DIGEST, (1, 2, 3), ((SIGNER.node_id, 4),), b"machine", CHAINS)
     assert Snapshot.from_bytes(snapshot.to_bytes()) == snapshot
 
 

@@ -24,6 +24,7 @@ from dhtex.replication.records import (
     Record,
     SnapshotTaken,
     Vote,
+    Withdrawn,
     pending_in_order,
     record_from_bytes,
     record_to_bytes,
@@ -31,7 +32,7 @@ from dhtex.replication.records import (
 from dhtex.replication.values import NO_BALLOT, Ballot, Entry, OrderKey, Snapshot, View, make_view
 from replication.cluster import MS, SECOND, CheapSigner, Cluster, Network
 from replication.hunt import FAST
-from replication.test_messages import CONTEXT, DIGEST, ENTRY, MEMBERS, VIEW, L
+from replication.test_messages import CHAINS, CONTEXT, DIGEST, ENTRY, MEMBERS, VIEW, L
 
 RECORDS: list[Record] = [
     Incarnation(5, True),
@@ -44,6 +45,8 @@ RECORDS: list[Record] = [
     Pending(1, 2, b"\x92\x01\x02"),
     SnapshotTaken(Snapshot(L, VIEW, OrderKey(2, 0, b""), 5, DIGEST, (0, 0, 0), (), b"m")),
     Compacted(OrderKey(1, 0, b"")),
+    Compacted(OrderKey(1, 0, b""), CHAINS),
+    Withdrawn(b"n" * 20, 5),
 ]
 
 
@@ -166,6 +169,7 @@ def rebuilt(node_id: bytes, records: list[Record]) -> DurableState:
         snapshot=state.snapshot,
         final=state.final,
         compacted=state.compacted,
+        compacted_chains=state.compacted_chains,
         history=kept,
         pending=state.pending.values(),
     )

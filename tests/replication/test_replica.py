@@ -27,7 +27,7 @@ from dhtex.replication.effects import (
 )
 from dhtex.replication.founding import Candidate, Decision, decide
 from dhtex.replication.messages import Entries, Join, Message, Prepare, Reject, Status, Views
-from dhtex.replication.values import INT_MAX, NO_DIGEST, Ballot, Entry, Member, make_view
+from dhtex.replication.values import INT_MAX, NO_CHAIN, NO_DIGEST, Ballot, Entry, Member, make_view
 from replication.cluster import MS, SECOND, Cluster, Network, Node
 from replication.hunt import FAST
 
@@ -446,7 +446,7 @@ def test_strangers_change_nothing() -> None:
     lineage = target.replica.lineage
     hostile: list[Message] = [
         Views(lineage, (coup,)),
-        Status(lineage, view.number + 5, 0, 2**62, 2**62, (9, 9, 9), 10**9, NO_DIGEST),
+        Status(lineage, view.number + 5, 0, 2**62, 2**62, (9, 9, 9), 10**9, NO_DIGEST, NO_CHAIN * 3),
         Entries(lineage, (Entry(view.number, target.node_id, 1, 5, 1, 1, bytes(120)),)),
     ]
     target.do(lambda replica, now: replica.receive(stranger.signer.public_key, "h:1", hostile, now))

@@ -24,6 +24,7 @@ from dhtex.replication.values import NO_BALLOT, make_view
 from dhtex.replication.watching import Watching
 from dhtex.simulation import Plan
 from dhtex.simulation.plan import MILLISECOND, SECOND, Crash, Op, Pause, Submit, Wipe
+from simulation.liars import with_a_liar
 
 Replacement = Callable[[Any], Any]
 
@@ -76,7 +77,8 @@ def _no_ceiling(original: Any) -> Any:
 def _ack_first(original: Any) -> Any:
     def before_take(self: Core) -> None:
         if self.appended_news and self.view_log is not None:
-            self._durable(self.view_log, [log.appended for log in self.view_log.logs])
+            logs = self.view_log.logs
+            self._durable(self.view_log, [log.appended for log in logs], [log.replaced for log in logs])
         original(self)
 
     return before_take
@@ -94,6 +96,7 @@ def _cut_min(original: Any) -> Any:
     def compose(self: Watching, promises: dict[int, Promise]) -> View:
         view: View = original(self, promises)
         cut = tuple(min(seqs) for seqs in zip(*(p.have for p in promises.values()), strict=True))
+        assert self._core.view_log is not None
         return make_view(
             number=view.number,
             parent=view.parent,
@@ -101,9 +104,30 @@ def _cut_min(original: Any) -> Any:
             floor=view.floor,
             cut=cut,
             proposer=view.proposer,
+            chains=self._core.view_log.chains(cut),
         )
 
     return compose
+
+
+def _majority_is_enough(original: Any) -> Any:
+    return lambda self, origin, seq: self.held(origin) >= seq
+
+
+def _longest(original: Any) -> Any:
+    def end(self: Watching, view_log: ViewLog, origin: int, promises: dict[int, Promise]) -> int:
+        return view_log.logs[origin].appended
+
+    return end
+
+
+def _any_content(original: Any) -> Any:
+    def compare(self: ViewLog, member: int, origin: int, seq: int, chain: bytes) -> bool:
+        have = self.reports[member].have
+        have[origin] = max(have[origin], seq)
+        return False
+
+    return compare
 
 
 def _no_dedupe(original: Any) -> Any:
@@ -229,7 +253,7 @@ def _duels(plan: Plan) -> Plan:
         heartbeat_interval=100 * MILLISECOND,
     )
     network = replace(
-        plan.network, delay_low=1_000, delay_high=9_000, loss=0.1, tail_rate=0.1, tail=200 * MILLISECOND
+        plan.network, delay_low=1_000, delay_high=9_000, loss=0.3, tail_rate=0.3, tail=200 * MILLISECOND
     )
     ops: list[Op] = [
         Pause(at=at, node=at // SECOND % len(plan.nodes), lasts=600 * MILLISECOND)
@@ -255,7 +279,16 @@ MUTATIONS = (
     Mutation("the clock ceiling is not durable", 20, ((Core, "cover", _no_ceiling),)),
     Mutation("acknowledged before durable", 20, ((Core, "before_take", _ack_first),)),
     Mutation("a promise counts before its entries", 100, ((ViewLog, "promise", _no_contiguity),)),
-    Mutation("the cut is the minimum", 50, ((Watching, "compose", _cut_min),)),
+    # Every member vouches for what is final, so it takes a second broken rule for the least of them to be too little.
+    Mutation(
+        "the cut is the minimum",
+        50,
+        (
+            (Watching, "compose", _cut_min),
+            (ViewLog, "is_held", _majority_is_enough),
+            (ViewLog, "contradicts", _constant(False)),
+        ),
+    ),
     Mutation(
         "commands submitted again are not skipped",
         200,
@@ -264,6 +297,24 @@ MUTATIONS = (
             (Ledger, "apply", _no_dedupe),
             (Submissions, "drop_final", _constant(None)),
         ),
+    ),
+    Mutation(
+        "a report counts whatever content it vouches for",
+        5,
+        ((ViewLog, "_compare", _any_content),),
+        with_a_liar,
+    ),
+    Mutation(
+        "of a liar's entries a majority is enough",
+        5,
+        ((ViewLog, "is_held", _majority_is_enough),),
+        with_a_liar,
+    ),
+    Mutation(
+        "a liar's entries count as far as anybody holds them",
+        80,
+        ((Watching, "_end", _longest),),
+        with_a_liar,
     ),
     Mutation("a seq is used again after a restart", 50, ((recovery, "_view_log", _reuse_seq),)),
     Mutation("ballots are not durable", 20, ((Acceptor, "_save", _forget_ballot),)),

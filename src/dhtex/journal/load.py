@@ -55,6 +55,7 @@ class Marks:
     vote: Vote | None
     final: FinalMark
     compacted: OrderKey
+    compacted_chains: bytes
 
 
 def read_marks(db: sqlite3.Connection) -> Marks:
@@ -67,7 +68,7 @@ def read_marks(db: sqlite3.Connection) -> Marks:
     if row is None:
         raise ValueError("its state is missing")
     _, incarnation, admitted, ceiling, lineage, number, vote, *rest = row
-    f_view, f_timestamp, f_origin, position, digest, c_view, c_timestamp, c_origin = rest
+    f_view, f_timestamp, f_origin, position, digest, c_view, c_timestamp, c_origin, chains = rest
     view = None
     if number is not None:
         found = db.execute("SELECT record FROM views WHERE number = ?", (number,)).fetchone()
@@ -86,6 +87,7 @@ def read_marks(db: sqlite3.Connection) -> Marks:
         vote=decoded,
         final=FinalMark(OrderKey(f_view, f_timestamp, f_origin), position, digest),
         compacted=OrderKey(c_view, c_timestamp, c_origin),
+        compacted_chains=chains,
     )
 
 
@@ -110,6 +112,7 @@ def load_state(db: sqlite3.Connection, node_id: bytes) -> DurableState:
         snapshot=snapshot,
         final=marks.final,
         compacted=marks.compacted,
+        compacted_chains=marks.compacted_chains,
         history=_recent(db, marks, after),
         pending=read_pending(db),
     )

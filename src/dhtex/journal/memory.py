@@ -6,7 +6,15 @@ import asyncio
 import bisect
 
 from dhtex.journal.backend import Job, Listener
-from dhtex.replication.records import Appended, Compacted, FinalMark, Installed, Record, SnapshotTaken
+from dhtex.replication.records import (
+    Appended,
+    Compacted,
+    FinalMark,
+    Installed,
+    Record,
+    SnapshotTaken,
+    Withdrawn,
+)
 from dhtex.replication.values import (
     ORIGIN_OF_HISTORY,
     Entry,
@@ -50,10 +58,23 @@ class MemoryStore:
                     self._keys, self._items = [snapshot.view.key], [snapshot.view]
                     self._view, self._last_seq = snapshot.view, {}
                     self._final = self._compacted = snapshot.key
-            case Compacted(key):
+            case Compacted(key, _):
                 self._compacted = max(self._compacted, key)
                 drop = bisect.bisect_right(self._keys, self._compacted)
                 del self._keys[:drop], self._items[:drop]
+            case Withdrawn(origin, seq):
+                self._withdraw(origin, seq)
+
+    def _withdraw(self, origin: bytes, seq: int) -> None:
+        first = bisect.bisect_right(self._keys, self._final)
+        rest = [
+            item
+            for item in self._items[first:]
+            if isinstance(item, View) or item.origin != origin or item.seq <= seq
+        ]
+        self._items[first:] = rest
+        self._keys[first:] = [item.key for item in rest]
+        self._last_seq[origin] = seq
 
     def _insert(self, item: HistoryItem) -> None:
         place = bisect.bisect_right(self._keys, item.key)

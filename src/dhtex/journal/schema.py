@@ -21,7 +21,7 @@ Durability = Literal["fsync", "os"]
 a power cut or a crash of the system may take the last moments, and leaves the file consistent."""
 
 APPLICATION_ID: Final = 0x64687478  # "dhtx"; in the header, so `file` and SQLite's shell show it
-FORMAT: Final = 1
+FORMAT: Final = 2
 
 BUSY_MS: Final = 5_000
 """How long a statement waits for another program that has the file locked."""
@@ -51,7 +51,8 @@ CREATE TABLE state (
     final_digest BLOB NOT NULL,
     compacted_view INTEGER NOT NULL,
     compacted_timestamp INTEGER NOT NULL,
-    compacted_origin BLOB NOT NULL
+    compacted_origin BLOB NOT NULL,
+    compacted_chains BLOB NOT NULL
 );
 CREATE TABLE views (
     number INTEGER PRIMARY KEY,
@@ -150,7 +151,7 @@ def _fill(path: Path, owner: Owner) -> None:
         db.executescript("BEGIN;" + _SCHEMA)
         db.execute("INSERT INTO journal VALUES (1, ?, ?, ?)", owner)
         db.execute(
-            "INSERT INTO state VALUES (1, 0, 0, 0, ?, NULL, NULL, 0, 0, x'', 0, ?, 0, 0, x'')",
+            "INSERT INTO state VALUES (1, 0, 0, 0, ?, NULL, NULL, 0, 0, x'', 0, ?, 0, 0, x'', x'')",
             (NO_LINEAGE, NO_DIGEST),
         )
         db.execute("COMMIT")

@@ -24,6 +24,7 @@ from dhtex.replication.records import (
     Record,
     SnapshotTaken,
     Vote,
+    Withdrawn,
     record_to_bytes,
 )
 from dhtex.replication.values import Entry, OrderKey, Snapshot, View
@@ -136,9 +137,13 @@ class Store:
             case SnapshotTaken(snapshot):
                 self._write_entries()
                 self._take_snapshot(snapshot)
-            case Compacted(key):
-                self._marks = replace(self._marks, compacted=max(self._marks.compacted, key))
+            case Compacted(key, chains):
+                if key > self._marks.compacted:
+                    self._marks = replace(self._marks, compacted=key, compacted_chains=chains)
                 self._unswept = True
+            case Withdrawn(origin, seq):
+                self._write_entries()
+                self._withdraw(origin, seq)
 
     def _write_entries(self) -> None:
         """Rows for the entries gathered so far; own commands in them are no longer pending."""
@@ -188,6 +193,14 @@ class Store:
                 self._pend([_commands_of(raw)])
         self._db.executemany("DELETE FROM entries WHERE id = ?", [(row,) for row, _ in void])
 
+    def _withdraw(self, origin: bytes, seq: int) -> None:
+        """Take out what *origin* signed beyond *seq*; nothing of it is final."""
+        self._db.execute(
+            "DELETE FROM entries WHERE (view, timestamp, origin) > (?, ?, ?) AND origin = ? AND seq > ?",
+            (*self._marks.final.key, origin, seq),
+        )
+        self._last_seq[origin] = seq
+
     def _take_snapshot(self, snapshot: Snapshot) -> None:
         final_n = dict(snapshot.last_n).get(self._node_id, 0)
         if snapshot.key > self._marks.final.key:
@@ -218,6 +231,7 @@ class Store:
             vote=None,
             final=FinalMark(snapshot.key, snapshot.position, snapshot.digest),
             compacted=snapshot.key,
+            compacted_chains=snapshot.chains,
         )
         self._last_seq = {}
         self._unswept = True
@@ -248,7 +262,7 @@ class Store:
         self._db.execute(
             "UPDATE state SET incarnation = ?, admitted = ?, ceiling = ?, lineage = ?, view = ?, vote = ?, "
             "final_view = ?, final_timestamp = ?, final_origin = ?, final_position = ?, final_digest = ?, "
-            "compacted_view = ?, compacted_timestamp = ?, compacted_origin = ?",
+            "compacted_view = ?, compacted_timestamp = ?, compacted_origin = ?, compacted_chains = ?",
             (
                 marks.incarnation,
                 marks.admitted,
@@ -260,6 +274,7 @@ class Store:
                 marks.final.position,
                 marks.final.digest,
                 *marks.compacted,
+                marks.compacted_chains,
             ),
         )
 

@@ -13,6 +13,7 @@ from dhtex.replication import (
     Equivocation,
     GroupConflict,
     JoinRefused,
+    PromiseBroken,
     QuorumBack,
     QuorumLost,
     Role,
@@ -61,6 +62,13 @@ def narrate(effect: Effect, own: bytes) -> GroupEvent | None:
                 "equivocation",
                 f"{short_id(origin)} signed two different entries as number {first.seq} of view {first.view}; "
                 "the proof is in the log",
+                origin,
+            )
+        case PromiseBroken(origin, entry):
+            return GroupEvent(
+                "promise_broken",
+                f"{short_id(origin)} issued number {entry.seq} of view {entry.view} for a time that it had promised "
+                "to be over; it does not count",
                 origin,
             )
         case DigestMismatch(node_id, position, ours, theirs):

@@ -20,7 +20,7 @@ from dhtex.replication.ledger import Ledger
 from dhtex.replication.machine import RandomSource
 from dhtex.replication.messages import Flag, Message, Reason, Refused, Status
 from dhtex.replication.outbox import Outbox
-from dhtex.replication.records import Appended, Ceiling
+from dhtex.replication.records import Appended, Ceiling, Withdrawn
 from dhtex.replication.values import NO_LINEAGE, Entry, Member, Now, View, signing_context
 
 NEVER: Final = 2**62
@@ -267,6 +267,18 @@ class Core:
         self.cover(entry.timestamp)
         self.appended_news = True
 
+    def replace(self, place: int, entry: Entry) -> None:
+        """*entry* instead of another one of its seq, which its origin signed, too, and which does not count."""
+        view_log = self.view_log
+        invariant(view_log is not None, "only members hold entries")
+        assert view_log is not None  # for the type checker; `invariant` has made sure
+        self.before_take()  # what was appended so far is bound to its own ticket
+        view_log.replace(place, entry)
+        self.outbox.record(Withdrawn(entry.origin, entry.seq - 1))
+        self.outbox.record(Appended(entry))
+        self.observe(entry.timestamp)
+        self.appended_news = True
+
     def follow(self, place: int, entry: Entry) -> None:
         """*entry* is final by the word of others: to the journal, and into the log of a member."""
         if self.view_log is not None:
@@ -281,10 +293,11 @@ class Core:
         if self.appended_news and view_log is not None:
             self.appended_news = False
             appended = [log.appended for log in view_log.logs]
-            self.outbox.once_durable(lambda: self._durable(view_log, appended))
+            replaced = [log.replaced for log in view_log.logs]
+            self.outbox.once_durable(lambda: self._durable(view_log, appended, replaced))
 
-    def _durable(self, view_log: ViewLog, appended: Sequence[int]) -> None:
-        if view_log is self.view_log and view_log.durable(appended):
+    def _durable(self, view_log: ViewLog, appended: Sequence[int], replaced: Sequence[int]) -> None:
+        if view_log is self.view_log and view_log.durable(appended, replaced):
             self.status_due = True
 
     def status(self) -> Status:
@@ -296,6 +309,7 @@ class Core:
         ledger = self.ledger
         flags = (Flag.LEAVING if self.leaving else 0) | (Flag.AILING if self.full else 0)
         have: tuple[int, ...] = ()
+        chains = b""
         promise = 0
         if self.phase is Phase.ACTIVE:
             promise = self.own_promise()
@@ -303,10 +317,19 @@ class Core:
                 # It is not durable yet, so `have` does not count it, so T must stay below it.
                 promise = min(promise, self.inflight.timestamp - 1)
             have = tuple(view_log.reports[view_log.me].have)
+            chains = view_log.chains(have)
         else:
             flags |= Flag.FROZEN
         return Status(
-            self.lineage, view.number, flags, promise, self.now.wall, have, ledger.position, ledger.digest
+            self.lineage,
+            view.number,
+            flags,
+            promise,
+            self.now.wall,
+            have,
+            ledger.position,
+            ledger.digest,
+            chains,
         )
 
     def send(self, to: Destination, message: Message) -> None:

@@ -157,6 +157,14 @@ class Equivocation:
 
 
 @dataclass(frozen=True, slots=True)
+class PromiseBroken:
+    """A member issued *entry* for a time that it had promised to be over: what sorts after it is final here."""
+
+    origin: bytes
+    entry: Entry
+
+
+@dataclass(frozen=True, slots=True)
 class DigestMismatch:
     """*node_id* computed another digest at *position*. A bug or tampering: nothing more is finalized here."""
 
@@ -223,6 +231,7 @@ Effect = (
     | QuorumLost
     | QuorumBack
     | Equivocation
+    | PromiseBroken
     | DigestMismatch
     | ClockRefused
     | JoinRefused

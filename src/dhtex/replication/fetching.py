@@ -7,12 +7,17 @@ other, until it is closed (`design: Normal operation, 4`).
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Final
 
 from dhtex.replication.core import NEVER, Core, Phase
 from dhtex.replication.effects import Destination
 from dhtex.replication.finality import ViewLog
 from dhtex.replication.messages import Entries, Fetch, Range
-from dhtex.replication.values import Entry
+from dhtex.replication.values import Entry, View
+
+AGAIN_EVERY: Final = 4
+"""While a view is closed, every so many times what is held and not final is asked for, too: it may be the wrong half
+of what its origin signed twice."""
 
 
 class Fetching:
@@ -39,12 +44,12 @@ class Fetching:
         if self.deadline == NEVER:
             self.deadline = self._core.now.monotonic + self._core.config.fetch_delay
 
-    def close_in(self, cut: Sequence[int], hint: int | None = None) -> None:
-        """Get everything up to *cut*, and nothing beyond. The member at place *hint* has it all."""
+    def close_in(self, closing: View, hint: int | None = None) -> None:
+        """Get everything up to the cut of *closing*, and nothing beyond. The member at place *hint* has it all."""
         view_log = self._core.view_log
         if view_log is None:
             return
-        view_log.want(cut)
+        view_log.want(closing)
         self._hint = hint
         self.deadline = self._core.now.monotonic
 
@@ -61,13 +66,18 @@ class Fetching:
             self.deadline = core.now.monotonic + core.config.fetch_interval
             return
         asked: dict[int, list[Range]] = {}
-        for place, log in enumerate(view_log.logs):
-            gap = log.first_gap()
+        again = self._turn % AGAIN_EVERY == AGAIN_EVERY - 1
+        for place in range(len(view_log.logs)):
+            gap = view_log.gap(place, again)
             if gap is not None:
                 holder = self._holder(view_log, place, gap[0])
                 if holder is not None:
                     asked.setdefault(holder, []).append(Range(view_log.view.node_ids[place], *gap))
                 self.deadline = core.now.monotonic + core.config.fetch_interval
+        for (member, place), seq in view_log.disputes.items():
+            first = view_log.reports[member].have[place] + 1
+            asked.setdefault(member, []).append(Range(view_log.view.node_ids[place], first, seq))
+            self.deadline = core.now.monotonic + core.config.fetch_interval
         for holder, ranges in asked.items():
             to = core.destination(view_log.view.members[holder])
             core.send(to, Fetch(core.lineage, view_log.view.number, tuple(ranges)))
@@ -76,7 +86,7 @@ class Fetching:
     def _holder(self, view_log: ViewLog, origin: int, seq: int) -> int | None:
         """Whom to ask: those known to hold it take turns; while a view is being closed, everyone does."""
         me = view_log.me
-        known = [m for m, report in enumerate(view_log.reports) if m != me and report.have[origin] >= seq]
+        known = [m for m, report in enumerate(view_log.reports) if m != me and report.claimed(origin) >= seq]
         if self._core.phase is not Phase.ACTIVE:
             if self._hint is not None and self._hint != me and self._turn % 2 == 0:
                 return self._hint

@@ -44,7 +44,7 @@ REFUSAL_EVERY: Final = 1_000_000
 
 _REFUSALS: Final = {
     Reason.GROUP_FULL: "the group has as many members as it allows; observe instead",
-    Reason.CONDEMNED: "this identity signed two different entries for one place in its log",
+    Reason.CONDEMNED: "this identity signed two entries for one place in its log, or broke a promise",
 }
 
 
@@ -187,6 +187,7 @@ class Inbox:
             self._in_view(source, number)
             and core.phase in phases
             and ballot.proposer == source.node_id
+            and source.place not in self._watching.unheard()
             and self._succession.is_within_reach(ballot)
             and not core.full
         )

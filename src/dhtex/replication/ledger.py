@@ -93,8 +93,8 @@ class Ledger:
         self.view, self.key, self.seqs = view, view.key, {}
         self.recent.add(view.key, view, len(view.to_bytes()))
 
-    def take_snapshot(self, lineage: bytes) -> Snapshot:
-        """The state now. Needs an installed view."""
+    def take_snapshot(self, lineage: bytes, chains: bytes = b"") -> Snapshot:
+        """The state now; *chains*: see `Snapshot`. Needs an installed view."""
         view = self.view
         invariant(view is not None, "a snapshot lies in a view")
         assert view is not None  # for the type checker; `invariant` has made sure
@@ -107,6 +107,7 @@ class Ledger:
             seqs=tuple(self.seqs.get(node_id, 0) for node_id in view.node_ids),
             last_n=tuple(sorted(self.last_n.items())),
             machine=self.machine.snapshot(),
+            chains=chains,
         )
         return self.snapshot
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import enum
 
-from dhtex.replication.values import Entry
+from dhtex.replication.values import NO_CHAIN, Entry, next_chain
 
 
 class Fit(enum.Enum):
@@ -22,11 +22,14 @@ class OriginLog:
     Attributes:
         entries: seq `base + 1` … `appended`, without a gap.
         base: seq of the last entry that is no longer kept.
+        chains: what vouches for the content of seq `base` … `appended`, see `values.next_chain`.
+        replaced: how often entries held were given up for others of the same seq.
         appended: seq of the last entry held.
         durable: seq of the last entry held durably.
         final: seq of the last final entry.
         wanted: highest seq that anybody is known to hold.
         timestamp: of the last entry, or a lower bound of it.
+        floor: a lower bound of all timestamps.
         unfinal_bytes: size of the entries held that are not final.
         retained_bytes: size of the final entries held.
     """
@@ -35,19 +38,24 @@ class OriginLog:
         "ahead",
         "appended",
         "base",
+        "chains",
         "durable",
         "entries",
         "final",
+        "floor",
+        "replaced",
         "retained_bytes",
         "timestamp",
         "unfinal_bytes",
         "wanted",
     )
 
-    def __init__(self, base: int, timestamp: int) -> None:
+    def __init__(self, base: int, timestamp: int, chain: bytes = NO_CHAIN) -> None:
         self.entries: list[Entry] = []
+        self.chains = [chain]
+        self.replaced = 0
         self.base = self.appended = self.durable = self.final = self.wanted = base
-        self.timestamp = timestamp
+        self.timestamp = self.floor = timestamp
         self.ahead: dict[int, Entry] = {}
         self.unfinal_bytes = 0
         self.retained_bytes = 0
@@ -70,6 +78,7 @@ class OriginLog:
     def append(self, entry: Entry) -> None:
         """The next entry."""
         self.entries.append(entry)
+        self.chains.append(next_chain(self.chains[-1], entry))
         self.appended = entry.seq
         self.timestamp = entry.timestamp
         self.unfinal_bytes += len(entry.raw)
@@ -88,6 +97,11 @@ class OriginLog:
         """The entry at *seq*, or None when it is not held."""
         place = seq - self.base - 1
         return self.entries[place] if 0 <= place < len(self.entries) else None
+
+    def chain_at(self, seq: int) -> bytes:
+        """The chain up to *seq*; empty when that is not known here."""
+        place = seq - self.base
+        return self.chains[place] if 0 <= place < len(self.chains) else b""
 
     def next_unfinal(self) -> Entry:
         """The first entry that is not final; only when `final < appended`."""
@@ -125,16 +139,26 @@ class OriginLog:
         drop = min(seq, self.final) - self.base
         if drop > 0:
             self.retained_bytes -= sum(len(entry.raw) for entry in self.entries[:drop])
-            del self.entries[:drop]
+            del self.entries[:drop], self.chains[:drop]
             self.base += drop
 
     def truncate(self, cut: int) -> list[Entry]:
         """Drop everything beyond *cut*, and give it back."""
         kept = max(0, cut - self.base)
         void = self.entries[kept:]
-        del self.entries[kept:]
+        del self.entries[kept:], self.chains[kept + 1 :]
+        self.unfinal_bytes -= sum(len(entry.raw) for entry in void)
         self.appended = min(self.appended, cut)
         self.durable = min(self.durable, cut)
         self.wanted = min(self.wanted, cut)
         self.ahead.clear()
         return void
+
+    def give_up(self, seq: int) -> None:
+        """Drop what was held beyond *seq*: other entries are to take their places."""
+        wanted = self.wanted
+        self.truncate(seq)
+        last = self.at(seq)
+        self.timestamp = self.floor if last is None else last.timestamp
+        self.wanted = wanted
+        self.replaced += 1

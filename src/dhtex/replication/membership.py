@@ -14,7 +14,7 @@ from dhtex.replication.effects import Destination
 from dhtex.replication.fetching import Fetching
 from dhtex.replication.messages import Accept, BallotAccepted, Prepare, Promise, Reject, Views
 from dhtex.replication.records import Vote
-from dhtex.replication.values import NO_BALLOT, Ballot, View
+from dhtex.replication.values import CHAIN_SIZE, NO_BALLOT, Ballot, View
 
 Compose = Callable[[dict[int, Promise]], View]
 
@@ -61,7 +61,7 @@ class Acceptor:
         core.before_take()  # what was appended so far belongs to the promise
         if ballot > self.promised:
             self.promised = ballot
-            self.offer = None
+            self.drop_offer()
             self._save()
         view = core.view
         core.outbox.once_durable(lambda: self._promise(view, ballot, to, then))
@@ -79,8 +79,9 @@ class Acceptor:
             return
         # The journal keeps order: what was appended before the vote is durable with it.
         have = tuple(log.durable for log in core.view_log.logs)
+        chains = core.view_log.chains(have)
         clock = max(core.read_clock(), view.floor)
-        promise = Promise(core.lineage, view.number, ballot, self.accepted, self.value, have, clock)
+        promise = Promise(core.lineage, view.number, ballot, self.accepted, self.value, have, clock, chains)
         if then is not None:
             then(promise)
         elif to is not None:
@@ -105,9 +106,11 @@ class Acceptor:
             self.promised = ballot
             self._save()
         if self.accepted != ballot:
-            if not view_log.holds(value.cut):
+            if view_log.contradicts(value):
+                return
+            if not view_log.holds(value):
                 self.offer = (ballot, value, to)
-                self._fetching.close_in(value.cut, view_log.view.index.get(ballot.proposer))
+                self._fetching.close_in(value, view_log.view.index.get(ballot.proposer))
                 return
             self.accepted, self.value = ballot, value
             self._save()
@@ -115,12 +118,18 @@ class Acceptor:
         view = core.view
         core.outbox.once_durable(lambda: self._accepted(view, ballot, to, then))
 
+    def drop_offer(self) -> None:
+        """The value offered is of no interest any more; nor is what its cut names."""
+        self.offer = None
+        if self._core.view_log is not None:
+            self._core.view_log.target = None
+
     def retry_offer(self) -> None:
         """Entries have arrived: the offer may be acceptable now."""
         if self.offer is not None:
             ballot, value, to = self.offer
             view_log = self._core.view_log
-            if view_log is not None and view_log.holds(value.cut):
+            if view_log is not None and view_log.holds(value):
                 self.accept(ballot, value, to)
 
     def _accepted(
@@ -152,8 +161,8 @@ class Stage(enum.Enum):
     """What a proposer waits for."""
 
     RESTING = "resting"
-    PROMISES = "promises"  # of a majority, and a while of everyone alive
-    ENTRIES = "entries"  # everything up to the cut it is about to propose
+    PROMISES = "promises"  # of a majority, and a while of everyone alive; and what they say they hold
+    ENTRIES = "entries"  # everything up to the cut of a value that was accepted before
     ACCEPTS = "accepts"  # of a majority
     DECIDED = "decided"
 
@@ -164,6 +173,7 @@ class Proposer:
     Args:
         compose: the value to propose when nothing was accepted before, from the promises.
         unsuspected: places of the members that are alive as far as is known.
+        unheard: places of the members whose votes do not count.
         decided: what to do with the decision.
 
     Attributes:
@@ -179,6 +189,7 @@ class Proposer:
         fetching: Fetching,
         compose: Compose,
         unsuspected: Callable[[], set[int]],
+        unheard: Callable[[], set[int]],
         decided: Callable[[View], None],
     ) -> None:
         self._core = core
@@ -186,6 +197,7 @@ class Proposer:
         self._fetching = fetching
         self._compose = compose
         self._unsuspected = unsuspected
+        self._unheard = unheard
         self._decided = decided
         self.round_seen = 0
         self.reset()
@@ -200,7 +212,7 @@ class Proposer:
         self._accepts: set[int] = set()
         self._value: View | None = None
         self._give_up_at = NEVER
-        self._gather_until = NEVER
+        self._gather_until = self._fetch_until = NEVER
         self._resend_at = NEVER
 
     def rest(self) -> None:
@@ -216,7 +228,7 @@ class Proposer:
         self._promises, self._accepts, self._value = {}, set(), None
         self.stage = Stage.PROMISES
         self._give_up_at = now + core.config.ballot_timeout
-        self._gather_until = NEVER
+        self._gather_until = self._fetch_until = NEVER
         self._resend_at = NEVER
         ballot = self._ballot
         self._acceptor.prepare(ballot, None, lambda promise: self._own_promise(ballot, promise))
@@ -236,44 +248,70 @@ class Proposer:
         view_log = core.view_log
         if self.stage is not Stage.PROMISES or promise.ballot != self._ballot or view_log is None:
             return
-        if len(promise.have) != len(view_log.reports):
+        size = len(view_log.reports)
+        if len(promise.have) != size or len(promise.chains) != CHAIN_SIZE * size:
             return
         if place not in self._promises:
             # A second promise under the same ballot can only say that the member has since fetched more.
             self._promises[place] = promise
+            if view_log.have(place, promise.have, promise.chains):
+                self._fetching.notice_gap()
         self._maybe_choose()
 
     def _maybe_choose(self) -> None:
+        """Choose a value when enough members promised, and what they hold is here, or is proved to differ.
+
+        Entries that nobody can show never count: a member that only says it holds them waits in vain.
+        """
         core, now = self._core, self._core.now.monotonic
         view_log = core.view_log
-        if view_log is None or len(self._promises) < view_log.majority:
+        if view_log is None:
             return
+        unheard = self._unheard()
+        promises = {place: p for place, p in self._promises.items() if place not in unheard}
+        if len(promises) < view_log.majority:
+            return
+        for origin in unheard:
+            view_log.doubt(origin)
+        if view_log.disputes:
+            self._fetching.notice_gap()
+        backed = {
+            p: promise for p, promise in promises.items() if view_log.is_backed(p, promise.have, unheard)
+        }
         if self._gather_until == NEVER:
-            self._gather_until = now + core.config.gather_time
-        if now < self._gather_until and not self._unsuspected() <= self._promises.keys():
+            self._fetch_until = now + core.config.ballot_timeout // 2
+            # Where somebody lied, whoever is not heard may know least of it, and have most to lose.
+            self._gather_until = self._fetch_until if unheard else now + core.config.gather_time
+        alive = self._unsuspected()
+        if (now < self._gather_until and not alive <= promises.keys()) or (
+            now < self._fetch_until and not alive & promises.keys() <= backed.keys()
+        ):
             self._rearm()
             return
-        best = max(self._promises.values(), key=lambda promise: promise.accepted)
-        self._value = best.value if best.value is not None else self._compose(self._promises)
+        best = max(promises.values(), key=lambda promise: promise.accepted)
+        if best.value is None and len(backed) < view_log.majority:
+            self._rearm()
+            return
+        self._value = best.value if best.value is not None else self._compose(backed)
         self.stage = Stage.ENTRIES
         holders = [
             place
-            for place, promise in self._promises.items()
+            for place, promise in promises.items()
             if place != view_log.me
             and all(a >= b for a, b in zip(promise.have, self._value.cut, strict=True))
         ]
-        for place, promise in self._promises.items():
-            view_log.have(place, promise.have)
-        self._fetching.close_in(self._value.cut, holders[0] if holders else None)
+        self._fetching.close_in(self._value, holders[0] if holders else None)
         self.retry()
 
     def retry(self) -> None:
-        """Entries have arrived: maybe all are here that the value needs."""
+        """Entries have arrived: maybe all are here that the value needs, or the promises name."""
         core = self._core
         view_log = core.view_log
+        if self.stage is Stage.PROMISES:
+            self._maybe_choose()
         if self.stage is not Stage.ENTRIES or self._value is None or view_log is None:
             return
-        if view_log.holds(self._value.cut):
+        if view_log.holds(self._value):
             self.stage = Stage.ACCEPTS
             ballot, me = self._ballot, view_log.me
             self._resend_at = core.now.monotonic
@@ -288,7 +326,7 @@ class Proposer:
         if self.stage is not Stage.ACCEPTS or ballot != self._ballot or view_log is None or value is None:
             return
         self._accepts.add(place)
-        if len(self._accepts) < view_log.majority:
+        if len(self._accepts - self._unheard()) < view_log.majority:
             return
         self.stage = Stage.DECIDED
         self.deadline = NEVER
@@ -337,5 +375,7 @@ class Proposer:
         if self.stage in {Stage.RESTING, Stage.DECIDED}:
             self.deadline = NEVER
             return
-        gather = self._gather_until if self.stage is Stage.PROMISES else NEVER
-        self.deadline = max(min(self._resend_at, self._give_up_at, gather), self._core.now.monotonic + 1)
+        now = self._core.now.monotonic
+        waits = (self._gather_until, self._fetch_until) if self.stage is Stage.PROMISES else ()
+        due = min(self._resend_at, self._give_up_at, *(at for at in waits if at > now))
+        self.deadline = max(due, now + 1)

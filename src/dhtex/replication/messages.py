@@ -15,6 +15,7 @@ from typing import Any, Final, NamedTuple
 from dhtex.errors import MalformedMessage
 from dhtex.identity import NODE_ID_SIZE
 from dhtex.replication.values import (
+    CHAIN_SIZE,
     DIGEST_SIZE,
     ENTRY_BYTES_MAX,
     ID_SIZE,
@@ -78,6 +79,7 @@ class Status(NamedTuple):
             when frozen.
         position: number of final commands at the sender.
         digest: the sender's digest at that position, 32 bytes.
+        chains: `CHAIN_SIZE` bytes for every number of `have`: which entries these are (`values.next_chain`).
     """
 
     lineage: bytes
@@ -88,6 +90,7 @@ class Status(NamedTuple):
     have: tuple[int, ...]
     position: int
     digest: bytes
+    chains: bytes
 
 
 class Range(NamedTuple):
@@ -121,6 +124,7 @@ class Promise(NamedTuple):
         accepted, value: the value accepted under the highest ballot so far, if any.
         have: entries held durably per member of *view*; the sender acknowledges no more of it.
         clock: no entry the sender holds has a later timestamp, nor did it promise a later T.
+        chains: as in a `Status`.
     """
 
     lineage: bytes
@@ -130,6 +134,7 @@ class Promise(NamedTuple):
     value: View | None
     have: tuple[int, ...]
     clock: int
+    chains: bytes
 
 
 class Reject(NamedTuple):
@@ -303,6 +308,10 @@ def _seqs(value: object) -> tuple[int, ...]:
     return tuple(value)
 
 
+def _chains(value: object) -> bytes:
+    return check_blob(value, CHAIN_SIZE * MEMBERS_MAX)
+
+
 def _entry(value: object) -> Entry:
     return Entry.from_bytes(check_blob(value, ENTRY_BYTES_MAX))
 
@@ -393,13 +402,14 @@ _VIEW: Final[_Field] = (_same, _view_number)
 _INT: Final[_Field] = (_same, check_int)
 _BALLOT: Final[_Field] = (_list, _ballot)
 _SEQS: Final[_Field] = (_list, _seqs)
+_CHAINS: Final[_Field] = (_same, _chains)
 
 _TABLE: Final[dict[int, tuple[type[Any], tuple[_Field, ...]]]] = {
     1: (Entries, (_LINEAGE, (_write_entries, _entries))),
-    2: (Status, (_LINEAGE, _VIEW, _INT, _INT, _INT, _SEQS, _INT, (_same, _digest))),
+    2: (Status, (_LINEAGE, _VIEW, _INT, _INT, _INT, _SEQS, _INT, (_same, _digest), _CHAINS)),
     3: (Fetch, (_LINEAGE, _VIEW, (_write_ranges, _ranges))),
     4: (Prepare, (_LINEAGE, _VIEW, _BALLOT)),
-    5: (Promise, (_LINEAGE, _VIEW, _BALLOT, _BALLOT, (_write_maybe_view, _maybe_view), _SEQS, _INT)),
+    5: (Promise, (_LINEAGE, _VIEW, _BALLOT, _BALLOT, (_write_maybe_view, _maybe_view), _SEQS, _INT, _CHAINS)),
     6: (Reject, (_LINEAGE, _VIEW, _BALLOT)),
     7: (Accept, (_LINEAGE, _VIEW, _BALLOT, (_write_view, _view))),
     8: (BallotAccepted, (_LINEAGE, _VIEW, _BALLOT)),

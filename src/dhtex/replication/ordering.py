@@ -10,6 +10,7 @@ from dhtex.replication.effects import (
     Destination,
     DigestMismatch,
     Equivocation,
+    PromiseBroken,
     Restored,
     ViewInstalled,
 )
@@ -21,7 +22,7 @@ from dhtex.replication.messages import Entries, Flag, Status
 from dhtex.replication.records import Compacted, Incarnation, Installed, Pending, SnapshotTaken
 from dhtex.replication.serving import Serving
 from dhtex.replication.submission import Gathered, Submissions
-from dhtex.replication.values import NO_LINEAGE, Entry, HistoryItem, OrderKey, Snapshot, View
+from dhtex.replication.values import CHAIN_SIZE, NO_LINEAGE, Entry, HistoryItem, OrderKey, Snapshot, View
 
 
 class Ordering:
@@ -29,7 +30,7 @@ class Ordering:
 
     Args:
         view_changed: called when a view begins or the state was replaced.
-        condemn: called with a member that equivocated.
+        condemn: called with a member that broke the rules, and how: the end of a sentence about it.
     """
 
     def __init__(
@@ -41,7 +42,7 @@ class Ordering:
         serving: Serving,
         *,
         view_changed: Callable[[], None],
-        condemn: Callable[[bytes], None],
+        condemn: Callable[[bytes, str], None],
     ) -> None:
         self._core = core
         self._ledger = ledger
@@ -50,7 +51,7 @@ class Ordering:
         self._serving = serving
         self._view_changed = view_changed
         self._condemn = condemn
-        self._equivocated: dict[bytes, int] = {}  # origin -> view in which it was last caught
+        self._caught: dict[tuple[type[Equivocation | PromiseBroken], bytes], int] = {}  # -> in which view
 
     # -- own entries -----------------------------------------------------------------------------------------
 
@@ -126,11 +127,15 @@ class Ordering:
             place = index.get(entry.origin)
             if place is not None and place != view_log.me:
                 self._entry(view_log, place, entry, sender, to)
+        if view_log.disputes:
+            self._fetching.notice_gap()
         return other_view
 
     def _entry(self, view_log: ViewLog, place: int, entry: Entry, sender: bytes, to: Destination) -> None:
         core, log = self._core, view_log.logs[place]
         fit = log.fit(entry)
+        speaker = view_log.view.index.get(sender, -1)
+        forks = bool(view_log.disputes) and view_log.served(speaker, place, entry)
         if fit is Fit.KNOWN:
             return
         open_view = core.phase is Phase.ACTIVE
@@ -149,10 +154,16 @@ class Ordering:
         if not entry.verify(core.signer, view_log.view.members[place].public_key, core.context):
             return
         if fit is Fit.CONFLICT:
-            held = log.ahead.get(entry.seq) or log.at(entry.seq)
-            if held is not None:
-                self._tell_equivocation(held, entry)
-            self._condemn(entry.origin)
+            if forks:
+                view_log.fork(speaker, place)
+            self._conflict(view_log, place, entry)
+            if sender != entry.origin and view_log.may_replace(place, entry.seq):
+                core.replace(place, entry)
+            return
+        if fit is Fit.NEXT and entry.key <= self._ledger.key:
+            # Its origin had promised that this would not come, and what it sorts before became final by that word.
+            self._tell_once(PromiseBroken(entry.origin, entry), entry.view)
+            self._condemn(entry.origin, "issued an entry for a time that it had promised to be over")
             return
         if fit is Fit.AHEAD:
             log.keep_ahead(entry, core.config.ahead_entries_max)
@@ -182,9 +193,10 @@ class Ordering:
             core.phase is not Phase.ACTIVE
             or status.flags & Flag.FROZEN
             or len(status.have) != len(view_log.reports)
+            or len(status.chains) != CHAIN_SIZE * len(status.have)
         ):
             return
-        if view_log.have(place, status.have):
+        if view_log.have(place, status.have, status.chains):
             self._fetching.notice_gap()
         if 0 < status.promise <= core.latest_acceptable():
             view_log.promise(place, status.promise, status.have[place])
@@ -236,12 +248,14 @@ class Ordering:
     def _take_snapshot(self) -> None:
         core, ledger = self._core, self._ledger
         before = ledger.snapshot
-        snapshot = ledger.take_snapshot(core.lineage)
+        view_log = core.view_log
+        chains = b"" if view_log is None else view_log.chains([log.final for log in view_log.logs])
+        snapshot = ledger.take_snapshot(core.lineage, chains)
         core.outbox.record(SnapshotTaken(snapshot))
         self._serving.keep_snapshot(snapshot)
         if before is not None and not self._lacked(before.key):
             ledger.compacted = before.key
-            core.outbox.record(Compacted(before.key))
+            core.outbox.record(Compacted(before.key, before.chains))
 
     def _lacked(self, key: OrderKey) -> bool:
         """True when some member lacks an entry up to *key*: after a restart only the journal could give it."""
@@ -340,16 +354,30 @@ class Ordering:
         if core.view is None:
             if view.number != 1 or view.id != core.lineage or core.lineage == NO_LINEAGE:
                 return False
-        elif not view.follows(core.view) or (core.view_log is not None and not core.view_log.holds(view.cut)):
+        elif not view.follows(core.view) or (core.view_log is not None and not core.view_log.holds(view)):
             return False
         self.install(view)
         return True
 
-    def _tell_equivocation(self, held: Entry, other: Entry) -> None:
-        """Once for each origin and view: the proof does not get better, however many copies arrive."""
-        if self._equivocated.get(held.origin) != held.view:
-            self._equivocated[held.origin] = held.view
-            self._core.outbox.emit(Equivocation(held.origin, held, other))
+    def _conflict(self, view_log: ViewLog, place: int, entry: Entry) -> None:
+        """*entry*, with a good signature, is another than the one we hold in its place: its origin signed both.
+
+        The others are told, too, since each may hold only one of the two; once, the proof does not get better.
+        """
+        core, log = self._core, view_log.logs[place]
+        held = log.at(entry.seq) or log.ahead.get(entry.seq)
+        if held is not None and self._tell_once(Equivocation(entry.origin, held, entry), entry.view):
+            core.broadcast(Entries(core.lineage, (held, entry)))
+        self._condemn(entry.origin, "signed two different entries for one place in its log")
+
+    def _tell_once(self, caught: Equivocation | PromiseBroken, view: int) -> bool:
+        """Tell how somebody was caught, the first time in a view; True when it was."""
+        key = (type(caught), caught.origin)
+        if self._caught.get(key) == view:
+            return False
+        self._caught[key] = view
+        self._core.outbox.emit(caught)
+        return True
 
     def _take_entry(self, entry: Entry) -> bool:
         core, ledger, view = self._core, self._ledger, self._core.view
@@ -358,18 +386,18 @@ class Ordering:
         place = None if view is None or entry.view != view.number else view.index.get(entry.origin)
         if view is None or place is None or entry.seq != ledger.seqs.get(entry.origin, 0) + 1:
             return False
-        log = None if core.view_log is None else core.view_log.logs[place]
-        held = None if log is None else log.at(entry.seq)
-        if held is None:
+        view_log = core.view_log
+        held = None if view_log is None else view_log.logs[place].at(entry.seq)
+        if held is None or held.body != entry.body:
             if not entry.verify(core.signer, view.members[place].public_key, core.context):
                 return False
-        elif held.body != entry.body:
-            self._tell_equivocation(held, entry)
-            return False
-        if held is None:
-            core.follow(place, entry)
-        if log is not None:
-            log.finalize_next()
+            if view_log is not None and held is not None:
+                self._conflict(view_log, place, entry)
+                core.replace(place, entry)
+            else:
+                core.follow(place, entry)
+        if view_log is not None:
+            view_log.logs[place].finalize_next()
         core.outbox.emit(ledger.apply(entry))
         return True
 

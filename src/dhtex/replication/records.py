@@ -17,10 +17,12 @@ import msgpack
 from dhtex.errors import MalformedMessage
 from dhtex.identity import NODE_ID_SIZE
 from dhtex.replication.values import (
+    CHAIN_SIZE,
     COUNT_MAX,
     DIGEST_SIZE,
     ENTRY_BYTES_MAX,
     INT_MAX,
+    MEMBERS_MAX,
     NO_DIGEST,
     NO_LINEAGE,
     ORIGIN_OF_HISTORY,
@@ -104,12 +106,34 @@ class SnapshotTaken(NamedTuple):
 
 
 class Compacted(NamedTuple):
-    """History up to *key* need not be kept any longer; it is never beyond the newest snapshot."""
+    """History up to *key* need not be kept any longer; it is never beyond the newest snapshot.
+
+    *chains*: of the entries up to there of each member of the key's view, see `Snapshot.chains`.
+    """
 
     key: OrderKey
+    chains: bytes = b""
 
 
-Record = Incarnation | Ceiling | Appended | Vote | Installed | FinalMark | Pending | SnapshotTaken | Compacted
+class Withdrawn(NamedTuple):
+    """Entries of *origin* beyond *seq* in the installed view do not count: it had signed others, too, and those do."""
+
+    origin: bytes
+    seq: int
+
+
+Record = (
+    Incarnation
+    | Ceiling
+    | Appended
+    | Vote
+    | Installed
+    | FinalMark
+    | Pending
+    | SnapshotTaken
+    | Compacted
+    | Withdrawn
+)
 
 KINDS: Final[dict[type[Any], int]] = {
     Incarnation: 1,
@@ -121,6 +145,7 @@ KINDS: Final[dict[type[Any], int]] = {
     Pending: 7,
     SnapshotTaken: 8,
     Compacted: 9,
+    Withdrawn: 10,
 }
 """Record class -> its number in stored bytes; never reused."""
 
@@ -147,8 +172,8 @@ def _payload(record: Record) -> bytes:
             ]
         case FinalMark(key, position, digest):
             fields = [list(key), position, digest]
-        case Compacted(key):
-            fields = [list(key)]
+        case Compacted(key, chains):
+            fields = [list(key), chains]
         case _:
             fields = list(record)
     packed: bytes = msgpack.packb(fields)
@@ -191,7 +216,11 @@ def record_from_bytes(data: bytes) -> Record:
         case 8:
             return SnapshotTaken(Snapshot.from_bytes(payload))
         case 9:
-            return Compacted(_key(unpack_list(payload, 1)[0]))
+            key, chains = unpack_list(payload, 2)
+            return Compacted(_key(key), check_blob(chains, CHAIN_SIZE * MEMBERS_MAX))
+        case 10:
+            origin, seq = unpack_list(payload, 2)
+            return Withdrawn(check_bytes(origin, NODE_ID_SIZE), check_int(seq))
         case _:
             raise MalformedMessage("tag", f"record kind {kind}")
 
@@ -221,6 +250,7 @@ class DurableState:
         snapshot: the newest one, or None.
         final: the newest final mark.
         compacted: history up to here is gone.
+        compacted_chains: of the entries up to there, see `Compacted`.
         logs: origin -> entries of the installed view in order of seq, final ones included, as far as kept.
             Only members append here; an observer's entries are all final and only in `history`.
         pending: first n -> own commands not in any entry of the installed view.
@@ -237,6 +267,7 @@ class DurableState:
         self.snapshot: Snapshot | None = None
         self.final = FinalMark(ORIGIN_OF_HISTORY, 0, NO_DIGEST)
         self.compacted = ORIGIN_OF_HISTORY
+        self.compacted_chains = b""
         self.logs: dict[bytes, list[Entry]] = {}
         self.pending: dict[int, Pending] = {}
         self._closed: dict[OrderKey, HistoryItem] = {}  # views, and entries of views before the installed one
@@ -262,8 +293,10 @@ class DurableState:
                 self.incarnation, self.admitted = value, admitted
             case SnapshotTaken(snapshot):
                 self._snapshot(snapshot)
-            case Compacted(key):
-                self._compact(key)
+            case Compacted(key, chains):
+                self._compact(key, chains)
+            case Withdrawn(origin, seq):
+                self.logs[origin] = [entry for entry in self.logs.get(origin, []) if entry.seq <= seq]
 
     def _append(self, entry: Entry) -> None:
         log = self.logs.setdefault(entry.origin, [])
@@ -299,12 +332,13 @@ class DurableState:
             self._closed = {snapshot.view.key: snapshot.view}
             self.lineage, self.view, self.vote, self.logs = snapshot.lineage, snapshot.view, None, {}
             self.final = FinalMark(snapshot.key, snapshot.position, snapshot.digest)
-            self.compacted = snapshot.key
+            self.compacted, self.compacted_chains = snapshot.key, snapshot.chains
         for first_n in [n for n, item in self.pending.items() if n + item.count <= last_n + 1]:
             del self.pending[first_n]
 
-    def _compact(self, key: OrderKey) -> None:
-        self.compacted = max(self.compacted, key)
+    def _compact(self, key: OrderKey, chains: bytes) -> None:
+        if key > self.compacted:
+            self.compacted, self.compacted_chains = key, chains
         for old in [k for k in self._closed if k <= key and not (self.view and k == self.view.key)]:
             del self._closed[old]
         for origin, log in self.logs.items():
@@ -348,6 +382,7 @@ class DurableState:
         snapshot: Snapshot | None,
         final: FinalMark,
         compacted: OrderKey,
+        compacted_chains: bytes,
         history: Iterable[HistoryItem],
         pending: Iterable[Pending],
     ) -> DurableState:
@@ -373,6 +408,7 @@ class DurableState:
             ceiling,
         )
         state.vote, state.snapshot, state.final, state.compacted = vote, snapshot, final, compacted
+        state.compacted_chains = compacted_chains
         state.pending = {item.first_n: item for item in pending}
         return state
 

@@ -87,12 +87,13 @@ def _view_log(state: DurableState, view: View, core: Core) -> ViewLog:
     for node_id, seq in zip(view.node_ids, seqs, strict=True):
         log = state.logs.get(node_id)
         bases.append(log[0].seq - 1 if log else seq)
-    view_log = ViewLog(view, view.index[core.node_id], core.now.monotonic, bases, view.floor)
+    chains = state.compacted_chains if state.compacted.view == view.number else b""
+    view_log = ViewLog(view, view.index[core.node_id], core.now.monotonic, bases, view.floor, chains)
     for place, node_id in enumerate(view.node_ids):
         for entry in state.logs.get(node_id, []):
             view_log.append(place, entry)
             core.observe(entry.timestamp)
             if entry.key <= state.final.key:
                 view_log.logs[place].finalize_next()
-    view_log.durable([log.appended for log in view_log.logs])
+    view_log.durable([log.appended for log in view_log.logs], [0] * len(bases))
     return view_log

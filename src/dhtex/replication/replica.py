@@ -77,7 +77,7 @@ class Replica:
             self._fetching,
             self._serving,
             view_changed=self._view_changed,
-            condemn=self._watching.condemned.add,
+            condemn=self._condemn,
         )
         self._following = Following(core, self._ordering.take_items, self._ordering.take_snapshot)
         self._succession = Succession(
@@ -346,6 +346,11 @@ class Replica:
                 self._maybe_leave()
         if core.phase is not Phase.ACTIVE and self._ordering.save_at != NEVER:
             self._ordering.save_pending()
+
+    def _condemn(self, node_id: bytes, what: str) -> None:
+        """A member broke the rules."""
+        self._watching.condemn(node_id, what)
+        self._succession.condemn(node_id)
 
     def _view_changed(self) -> None:
         """A view begins, or the state was replaced: everything that belongs to a view starts afresh."""

@@ -48,6 +48,7 @@ class Succession:
             fetching,
             watching.compose,
             watching.unsuspected,
+            watching.unheard,
             self._learn_own,
         )
 
@@ -84,6 +85,21 @@ class Succession:
             self.proposer.retry()
         if core.phase in {Phase.ACTIVE, Phase.FROZEN}:
             self._plan()
+
+    def condemn(self, node_id: bytes) -> None:
+        """*node_id* lies: what it proposes is of no interest any more."""
+        offer = self.acceptor.offer
+        if offer is not None and offer[0].proposer == node_id and node_id != self._core.node_id:
+            self.acceptor.drop_offer()
+
+    def _may_follow(self, view: View) -> bool:
+        """False for a record that cannot come next: it does not fit, or takes back what is final here."""
+        core = self._core
+        return (
+            core.view is not None
+            and view.follows(core.view)
+            and not (core.view_log is not None and core.view_log.contradicts(view))
+        )
 
     def _learn_own(self, view: View) -> None:
         """What this member's own ballot decided."""
@@ -153,7 +169,7 @@ class Succession:
         while core.is_member and core.view is not None and not core.full:
             view, view_log = core.view, core.view_log
             following = self._decided.get(view.number + 1)
-            if following is not None and not following.follows(view):
+            if following is not None and not self._may_follow(following):
                 del self._decided[view.number + 1]
                 following = None
             if following is None and not self._decided:
@@ -165,7 +181,7 @@ class Succession:
                 grace = 0 if following is None else 4 * core.config.fetch_interval
                 self._following.start(core.now.monotonic + grace)
                 if following is not None:
-                    self._fetching.close_in(following.cut)
-            if following is None or view_log is None or not view_log.holds(following.cut):
+                    self._fetching.close_in(following)
+            if following is None or view_log is None or not view_log.holds(following):
                 return
             self._install(following)

@@ -45,6 +45,10 @@ NO_LINEAGE: Final = bytes(ID_SIZE)
 """What a newcomer that knows no group yet puts where the lineage goes."""
 NO_DIGEST: Final = bytes(DIGEST_SIZE)
 """The digest before the first final entry."""
+CHAIN_SIZE: Final = 16
+"""Size of a chain value, bytes: two entries of one place that a liar can make with the same one cost 2^64 tries."""
+NO_CHAIN: Final = bytes(CHAIN_SIZE)
+"""The chain of an origin before its first entry of a view."""
 
 _ENTRY_HEADER: Final = struct.Struct(f">I{NODE_ID_SIZE}sQQQH")
 _COMMANDS_AT: Final = SIGNATURE_SIZE + _ENTRY_HEADER.size
@@ -245,6 +249,8 @@ class View:
         cut: for every member of the view before (in its order), the seq of its last entry that counts. Empty
             in view 1.
         proposer: node id of the founder, or of the member that composed this value.
+        chains: `CHAIN_SIZE` bytes for every seq of the cut: which entries it counts, in case that their origin
+            signed two of the same seq.
     """
 
     number: int
@@ -253,6 +259,7 @@ class View:
     floor: int
     cut: tuple[int, ...]
     proposer: bytes
+    chains: bytes = b""
 
     @functools.cached_property
     def id(self) -> bytes:
@@ -290,6 +297,7 @@ class View:
             self.number == other.number + 1
             and self.parent == other.id
             and len(self.cut) == len(other.members)
+            and len(self.chains) == CHAIN_SIZE * len(self.cut)
             and self.floor >= other.floor
         )
 
@@ -297,7 +305,7 @@ class View:
         """Canonical bytes."""
         members = [[m.public_key, m.address, m.incarnation] for m in self.members]
         packed: bytes = msgpack.packb(
-            [self.number, self.parent, members, self.floor, list(self.cut), self.proposer]
+            [self.number, self.parent, members, self.floor, list(self.cut), self.proposer, self.chains]
         )
         return packed
 
@@ -308,7 +316,7 @@ class View:
         Raises:
             MalformedMessage: not canonical, members unsorted or doubled, or a field out of range.
         """
-        number, parent, members, floor, cut, proposer = unpack_list(data, 6)
+        number, parent, members, floor, cut, proposer, chains = unpack_list(data, 7)
         if not isinstance(members, list) or not 1 <= len(members) <= MEMBERS_MAX:
             raise MalformedMessage("range", "view members")
         if not isinstance(cut, list) or len(cut) > MEMBERS_MAX:
@@ -320,6 +328,7 @@ class View:
             floor=check_int(floor),
             cut=tuple(check_int(seq) for seq in cut),
             proposer=check_bytes(proposer, NODE_ID_SIZE),
+            chains=check_blob(chains, CHAIN_SIZE * MEMBERS_MAX),
         )
         ids = view.node_ids
         if any(a >= b for a, b in itertools.pairwise(ids)) or view.to_bytes() != data:
@@ -335,10 +344,12 @@ def make_view(
     floor: int,
     cut: tuple[int, ...],
     proposer: bytes,
+    chains: bytes | None = None,
 ) -> View:
-    """A view with its members brought into order."""
+    """A view with its members brought into order. Without *chains* the cut must be all zeros."""
     ordered = tuple(sorted(members, key=lambda member: member.node_id))
-    return View(number=number, parent=parent, members=ordered, floor=floor, cut=cut, proposer=proposer)
+    named = NO_CHAIN * len(cut) if chains is None else chains
+    return View(number, parent, ordered, floor, cut, proposer, named)
 
 
 HistoryItem = View | Entry
@@ -358,6 +369,8 @@ class Snapshot:
         seqs: per member of `view`, how many of its entries of that view are included.
         last_n: (origin, last n applied) of every origin that ever issued a command, ascending.
         machine: `StateMachine.snapshot()`.
+        chains: `CHAIN_SIZE` bytes per member of `view`: the chain of its entries up to `seqs`. Empty from a peer
+            that is no member of it: only members vouch for entries.
     """
 
     lineage: bytes
@@ -368,6 +381,7 @@ class Snapshot:
     seqs: tuple[int, ...]
     last_n: tuple[tuple[bytes, int], ...]
     machine: bytes
+    chains: bytes = b""
 
     def to_bytes(self) -> bytes:
         """Canonical bytes."""
@@ -383,6 +397,7 @@ class Snapshot:
                 list(self.seqs),
                 last_n,
                 self.machine,
+                self.chains,
             ]
         )
         return packed
@@ -394,7 +409,9 @@ class Snapshot:
         Raises:
             MalformedMessage: not a snapshot.
         """
-        lineage, view, timestamp, origin, position, digest, seqs, last_n, machine = unpack_list(data, 9)
+        lineage, view, timestamp, origin, position, digest, seqs, last_n, machine, chains = unpack_list(
+            data, 10
+        )
         decoded = View.from_bytes(check_blob(view))
         if not isinstance(seqs, list) or len(seqs) != len(decoded.members):
             raise MalformedMessage("arity", "seqs")
@@ -410,6 +427,7 @@ class Snapshot:
             seqs=tuple(check_int(seq) for seq in seqs),
             last_n=tuple((check_bytes(origin_, NODE_ID_SIZE), check_int(n)) for origin_, n in pairs),
             machine=check_blob(machine, INT_MAX),
+            chains=check_blob(chains, CHAIN_SIZE * MEMBERS_MAX),
         )
 
 
@@ -421,6 +439,19 @@ def next_digest(digest: bytes, entry: Entry, events: bytes) -> bytes:
     state.update(body)
     state.update(events)
     return state.digest()
+
+
+def next_chain(chain: bytes, entry: Entry) -> bytes:
+    """The chain of an origin's entries in one view, one entry further: BLAKE2b-128(chain ‖ body).
+
+    Who says a seq and its chain says which entries they are, from the first of the view on.
+    """
+    return hashlib.blake2b(chain + entry.body, digest_size=CHAIN_SIZE).digest()
+
+
+def chain_of(chains: bytes, place: int) -> bytes:
+    """The chain of one place among *chains*, which holds one after the other."""
+    return chains[CHAIN_SIZE * place : CHAIN_SIZE * (place + 1)]
 
 
 def joined_arrays(arrays: list[bytes], count: int) -> bytes:

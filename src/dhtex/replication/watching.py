@@ -32,13 +32,14 @@ class Watching:
         suspects: place -> why, a sentence.
         deadline: when to look again, monotonic.
         want_since: since when this member wants another view, monotonic; `NEVER` when it does not.
+        condemned: node id -> what it did, of those that broke the rules provably to this member.
     """
 
     def __init__(self, core: Core) -> None:
         self._core = core
         self.suspects: dict[int, str] = {}
         self.joiners: dict[bytes, Joiner] = {}
-        self.condemned: set[bytes] = set()
+        self.condemned: dict[bytes, str] = {}
         self.deadline = NEVER
         self.want_since = NEVER
         self._quorum = True
@@ -67,10 +68,27 @@ class Watching:
         self.joiners[member.node_id] = Joiner(member, self._core.now.monotonic)
         return True
 
+    def condemn(self, node_id: bytes, what: str) -> None:
+        """*node_id* broke the rules: it did *what*. The group is better off without it, at once."""
+        if node_id not in self.condemned:
+            self.condemned[node_id] = what
+            self.deadline = min(self.deadline, self._core.now.monotonic)
+
+    def unheard(self) -> set[int]:
+        """Places of condemned members; their votes do not count, unless without them there is no majority."""
+        view = self._core.view
+        if not self.condemned or view is None:
+            return set()
+        places = {view.index[node_id] for node_id in self.condemned if node_id in view.index}
+        return places if len(view.members) - len(places) >= view.majority else set()
+
     def unsuspected(self) -> set[int]:
         """Places of the members that are fit, this one included."""
         view_log = self._core.view_log
-        return set() if view_log is None else set(range(len(view_log.reports))) - self.suspects.keys()
+        return set() if view_log is None else set(range(len(view_log.reports))) - self._unfit()
+
+    def _unfit(self) -> set[int]:
+        return self.suspects.keys() | self.unheard()
 
     def rank(self) -> int:
         """How many fit members come before this one; the first of them proposes."""
@@ -124,8 +142,8 @@ class Watching:
         report, node_id = view_log.reports[place], view_log.view.node_ids[place]
         name = short_id(node_id)
         silent = self._core.now.monotonic - report.heard_at
-        if node_id in self.condemned:
-            return f"{name} signed two different entries for one place in its log"
+        if place in self.unheard():
+            return f"{name} {self.condemned[node_id]}"
         if silent >= self._core.config.suspect_after:
             return f"{name} said nothing usable for {silent / 1_000_000:.1f} s"
         if report.flags & Flag.AILING:
@@ -147,7 +165,13 @@ class Watching:
             self._oldest = (entry.key, core.now.monotonic)
         if core.now.monotonic - self._oldest[1] < core.config.stalled_after:
             return set()
-        return {place for place, report in enumerate(view_log.reports) if report.promised < entry.timestamp}
+        origin = view_log.view.index[entry.origin]
+        return {
+            place
+            for place, report in enumerate(view_log.reports)
+            if report.promised < entry.timestamp
+            or (report.have[origin] < entry.seq and (place, origin) not in view_log.forks)
+        }
 
     def _check_quorum(self, view_log: ViewLog) -> None:
         silent = {
@@ -195,10 +219,11 @@ class Watching:
         replaced = {
             view.index[n] for n, j in self.joiners.items() if n in view.index and j.member not in view.members
         }
-        alive = {place for place in promised if self._only_silent(view_log, place)}
-        evicted = (self.suspects.keys() - alive) | replaced
+        unheard = self.unheard()
+        alive = {place for place in promised - unheard if self._only_silent(place)}
+        evicted = (self._unfit() - alive) | replaced
         if len(view.members) - len(evicted) < view_log.majority:
-            evicted = (self.suspects.keys() - promised) | replaced
+            evicted = (self._unfit() - (promised - unheard)) | replaced
         stay = [m for place, m in enumerate(view.members) if place not in evicted | leaving]
         room = min(core.config.members_max - len(stay), max(1, len(stay) - 1))
         known = {member.node_id for member in stay}
@@ -210,7 +235,7 @@ class Watching:
         )
         return (*stay, *(joiner.member for joiner in fresh[: max(room, 0)]))
 
-    def _only_silent(self, view_log: ViewLog, place: int) -> bool:
+    def _only_silent(self, place: int) -> bool:
         """Suspected for silence alone: an answer takes that back."""
         return "said nothing usable" in self.suspects.get(place, "said nothing usable")
 
@@ -221,13 +246,30 @@ class Watching:
         if view_log is None:
             raise RuntimeError("only members propose")
         view = view_log.view
+        cut = tuple(self._end(view_log, origin, promises) for origin in range(len(view.members)))
         return make_view(
             number=view.number + 1,
             parent=view.id,
             members=self.members(view_log, frozenset(promises)),
             floor=max(promise.clock for promise in promises.values()),
-            cut=tuple(
-                max(seqs) for seqs in zip(*(promise.have for promise in promises.values()), strict=True)
-            ),
+            cut=cut,
             proposer=core.node_id,
+            chains=view_log.chains(cut),
+        )
+
+    def _end(self, view_log: ViewLog, origin: int, promises: dict[int, Promise]) -> int:
+        """Up to which seq the entries of *origin* count: as far as anybody who promised holds them.
+
+        Of an origin that lies, as far as everybody does: that covers what is final, since every member vouched for
+        it, and nothing that would sort before something final. What the liar says of itself does not count.
+        """
+        liar = view_log.view.node_ids[origin] in self.condemned
+        if not liar and not any((place, origin) in view_log.forks for place in promises):
+            return max(promise.have[origin] for promise in promises.values())
+        return min(
+            view_log.reports[place].have[origin]
+            if (place, origin) in view_log.forks
+            else promise.have[origin]
+            for place, promise in promises.items()
+            if place != origin
         )

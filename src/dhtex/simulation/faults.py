@@ -9,6 +9,7 @@ from dhtex.simulation.plan import (
     Blackout,
     Crash,
     Cut,
+    Divide,
     Full,
     Leave,
     Op,
@@ -47,6 +48,7 @@ class Faults:
             Full: self._full,
             Leave: self._leave,
             Rejoin: self._rejoin,
+            Divide: self._divide,
         }
 
     def happen(self, op: Op) -> None:
@@ -137,6 +139,15 @@ class Faults:
             )
         ):
             process.leave()
+
+    def _divide(self, op: Divide) -> None:
+        world = self._world
+        liar = world.processes[op.node]
+        if liar.active:
+            others = [process.index for process in world.processes if process is not liar]
+            world.liars.add(liar.node_id)
+            world.history.lies(liar.node_id)
+            liar.lie(frozenset(others[::2]))
 
     def _rejoin(self, op: Rejoin) -> None:
         process = self._world.processes[op.node]

@@ -150,6 +150,17 @@ class Rejoin(Op):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Divide(Op):
+    """A member begins to lie: it signs two entries for every place in its log and divides them among the others.
+
+    Not drawn by `draw_plan`: crashes, partitions and a liar at the same moment are more than the protocol promises to
+    bear.
+    """
+
+    node: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Plan:
     """One run.
 

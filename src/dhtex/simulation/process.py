@@ -21,6 +21,7 @@ from dhtex.replication.effects import (
     Finalized,
     GroupConflict,
     Persist,
+    PromiseBroken,
     ReadArchive,
     Restored,
     Role,
@@ -29,9 +30,11 @@ from dhtex.replication.effects import (
     ViewInstalled,
 )
 from dhtex.replication.messages import Message
+from dhtex.replication.records import Appended
 from dhtex.replication.values import NO_LINEAGE
 from dhtex.simulation.checks import Violation
 from dhtex.simulation.disk import Disk
+from dhtex.simulation.liar import TwoFaces
 from dhtex.simulation.plan import MILLISECOND, NodePlan
 from dhtex.simulation.timepieces import Timepiece
 
@@ -83,6 +86,7 @@ class Process:
         self._driving = False
         self._inbox: deque[tuple[int, list[Message]]] = deque()
         self._owed: deque[int] = deque()  # tickets that became durable during a pause
+        self._faces: TwoFaces | None = None
 
     # -- life ------------------------------------------------------------------------------------------------
 
@@ -148,6 +152,16 @@ class Process:
             self.synced(self._owed.popleft())
         while self._inbox and self.replica is not None:
             self.receive(*self._inbox.popleft())
+
+    def lie(self, deceived: frozenset[int]) -> None:
+        """From now on, tell those that are *deceived* another story than the rest."""
+        own = [
+            (record.entry.view, record.entry.seq)
+            for record in self.disk.records
+            if isinstance(record, Appended) and record.entry.origin == self.node_id
+        ]
+        self._world.note(self.name, "begins to lie")
+        self._faces = TwoFaces(self._signer, GROUP_ID, deceived, max(own, default=(0, 0)))
 
     def leave(self) -> None:
         """Leave the group in order."""
@@ -268,6 +282,9 @@ class Process:
         received = world.codec.decode(frame)
         for destination in effect.to:
             target = world.index_of.get(destination.public_key)
+            if self._faces is not None and target is not None:
+                frame = world.codec.encode(self._faces.turned(target, message))
+                received = world.codec.decode(frame)
             if target is None or target == self.index:
                 raise Violation("address", f"{self.name} sends {type(message).__name__} to nobody or itself")
             if world.trace is not None:
@@ -279,6 +296,8 @@ class Process:
         world = self._world
         if world.trace is not None:
             world.trace.effect(world.now, self.name, effect)
+        if self._faces is not None:
+            return
         match effect:
             case Finalized():
                 world.history.finalized(self.name, effect)
@@ -293,10 +312,11 @@ class Process:
             case RoleChanged(role=role):
                 if role is Role.MEMBER:
                     self.wiped = False
-            case Equivocation(origin=origin):
-                raise Violation(
-                    "equivocation", f"{self.name} has proof against {short_id(origin)}, who is honest"
-                )
+            case Equivocation(origin=origin) | PromiseBroken(origin=origin):
+                if origin not in world.liars:
+                    raise Violation(
+                        "equivocation", f"{self.name} has proof against {short_id(origin)}, who is honest"
+                    )
             case DigestMismatch(node_id=node_id, position=position):
                 raise Violation(
                     "equal-digests", f"{self.name} and {short_id(node_id)} differ at position {position}"

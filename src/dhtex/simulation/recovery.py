@@ -37,7 +37,7 @@ class Recovery:
         restarts = max(process.starts for process in world.processes)
         self._clock_lead = max(0, clock_lead) + restarts * world.plan.config.ceiling_ahead
         self._patience = SETTLE_ROUND_TRIPS * ROUND_TRIP + self._clock_lead
-        self._core = list(world.processes)
+        self._core = [process for process in world.processes if process.node_id not in world.liars]
 
     def run(self) -> tuple[int, int]:
         """Heal, wait, probe; how long the group took to settle, and the probe to become final.

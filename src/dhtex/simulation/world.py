@@ -58,6 +58,7 @@ class World:
         now: true time, microseconds since the start.
         rng: decides everything that the plan left open.
         trace: what happened, if somebody asked.
+        liars: node ids of members that lie; nothing is demanded of them, and nothing they say is checked.
     """
 
     def __init__(self, plan: Plan, *, replica_class: type[Replica] | None = None) -> None:
@@ -72,8 +73,9 @@ class World:
         self.replica_class = replica_class or Replica
         self.codec = Codec()
         self.workload = make_workload(self.rng, plan.exchange)
-        self.durability = DurabilityChecker()
-        self.wire = WireChecker(self._place_of)
+        self.liars: set[bytes] = set()
+        self.durability = DurabilityChecker(self._lies)
+        self.wire = WireChecker(self._place_of, self._lies)
         self.bounds = BoundsChecker()
         self.history = HistoryChecker(
             self.workload.make_machine,
@@ -198,6 +200,9 @@ class World:
     def _place_of(self, lineage: bytes, number: int, node_id: bytes) -> int | None:
         view = self._numbered.get((lineage, number))
         return None if view is None else view.index.get(node_id)
+
+    def _lies(self, node_id: bytes) -> bool:
+        return node_id in self.liars
 
     def _deliver(self, target: int, source: int, messages: list[Any]) -> None:
         self.processes[target].receive(source, messages)

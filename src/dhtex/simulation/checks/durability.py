@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
+from collections.abc import Callable
 
 from dhtex.identity import short_id
 from dhtex.replication import OrderKey, View
@@ -12,6 +13,7 @@ from dhtex.replication.values import NO_BALLOT, Ballot
 from dhtex.simulation.checks.violation import Violation
 
 _SIGNATURE = 64
+_ORIGIN = slice(4, 24)  # of an entry's body
 
 
 class DurabilityChecker:
@@ -20,7 +22,9 @@ class DurabilityChecker:
     A disk that was wiped keeps counting: no member comes back from it under its old promises.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, lies: Callable[[bytes], bool]) -> None:
+        """Args: *lies* tells of a node id; nothing that a liar says or issues is checked."""
+        self._lies = lies
         self._holders: defaultdict[bytes, set[bytes]] = defaultdict(set)
         self._accepted: defaultdict[bytes, defaultdict[Ballot, set[bytes]]] = defaultdict(
             lambda: defaultdict(set)
@@ -56,6 +60,8 @@ class DurabilityChecker:
 
     def final(self, body: bytes, view: View) -> None:
         """An entry is final somewhere: a majority of its view's members must hold it."""
+        if self._lies(body[_ORIGIN]):
+            return
         holders = sum(node_id in self._holders[body] for node_id in view.node_ids)
         if holders < view.majority:
             raise Violation(
@@ -77,6 +83,8 @@ class DurabilityChecker:
 
     def sent(self, name: str, node_id: bytes, message: Message) -> None:
         """Everything a message claims must be durable at its sender before it leaves."""
+        if self._lies(node_id):
+            return
         if isinstance(message, Status):
             ceiling = self._ceiling.get(node_id, 0)
             if message.promise > ceiling:

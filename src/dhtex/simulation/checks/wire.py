@@ -33,14 +33,24 @@ class _Word:
 class WireChecker:
     """Sees every message on its way out."""
 
-    def __init__(self, place_of: Callable[[bytes, int, bytes], int | None]) -> None:
-        """Args: *place_of* gives (lineage, view, node id) -> place among the members, if known."""
+    def __init__(
+        self, place_of: Callable[[bytes, int, bytes], int | None], lies: Callable[[bytes], bool]
+    ) -> None:
+        """What is checked, but for the words of liars.
+
+        Args:
+            place_of: gives (lineage, view, node id) -> place among the members, if known.
+            lies: of a node id.
+        """
         self._place_of = place_of
+        self._lies = lies
         self._entries: dict[tuple[bytes, int, bytes, int], bytes] = {}
         self._words: dict[tuple[bytes, int, bytes], _Word] = {}
 
     def sent(self, name: str, node_id: bytes, message: Message) -> None:
         """*name* hands *message* to its transport."""
+        if self._lies(node_id):
+            return
         if isinstance(message, Status):
             self._status(name, node_id, message)
         elif isinstance(message, Entries):
@@ -63,7 +73,7 @@ class WireChecker:
         return word
 
     def _status(self, name: str, node_id: bytes, message: Status) -> None:
-        lineage, view, _, promise, _, have, _, _ = message
+        lineage, view, _, promise, _, have, _, _, _ = message
         if not have and not promise:
             return
         word = self._word(lineage, view, node_id)
@@ -86,6 +96,8 @@ class WireChecker:
     def _sent_entries(self, name: str, message: Entries) -> None:
         lineage = message.lineage
         for entry in message.entries:
+            if self._lies(entry.origin):
+                continue
             key = lineage, entry.view, entry.origin, entry.seq
             known = self._entries.get(key)
             if known is None:
@@ -113,7 +125,7 @@ class WireChecker:
             )
 
     def _promise(self, name: str, node_id: bytes, message: Promise) -> None:
-        lineage, view, ballot, _, _, have, _ = message
+        lineage, view, ballot, _, _, have, _, _ = message
         word = self._word(lineage, view, node_id)
         if ballot < word.ballot:
             raise Violation("ballots", f"{name} promises {ballot} in view {view} after {word.ballot}")
