@@ -312,7 +312,7 @@ MUTATIONS = (
     ),
     Mutation(
         "a liar's entries count as far as anybody holds them",
-        80,
+        120,
         ((Watching, "_end", _longest),),
         with_a_liar,
     ),

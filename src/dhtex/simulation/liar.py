@@ -13,7 +13,7 @@ from dhtex.identity import Signer
 from dhtex.replication.messages import Entries, Message
 from dhtex.replication.values import Entry, array_header, signing_context
 
-LATER: Final = 7
+LATER: Final = 3_000
 """Microseconds between the timestamps of the two: another's entry may come between."""
 
 

@@ -95,6 +95,9 @@ class Recovery:
         world.network.mend_all()
         world.board.sees_all()
         for process in world.processes:
+            if process.node_id in world.liars:
+                process.crash()  # nobody may have caught it: it would ask to join again, and disturb for ever
+                process.gone = True
             process.disk.plan = CALM_DISK
             process.disk.set_extra(0)
             process.disk.set_full(False)
