@@ -320,7 +320,7 @@ MUTATIONS = (
     Mutation("ballots are not durable", 20, ((Acceptor, "_save", _forget_ballot),)),
     Mutation("the floor is not observed", 100, ((Core, "observe", _ignore_floor),)),
     Mutation("accepted under an older ballot", 200, ((Acceptor, "accept", _old_ballot),)),
-    Mutation("an accepted value is not proposed again", 100, ((Proposer, "promise", _fresh_value),), _duels),
+    Mutation("an accepted value is not proposed again", 200, ((Proposer, "promise", _fresh_value),), _duels),
     Mutation("sent before durable", 20, ((Ordering, "issue", _send_first),)),
     Mutation("a promise above the entry being written", 50, ((Core, "status", _promise_too_much),)),
     Mutation("void commands are forgotten", 50, ((Submissions, "requeue", _lose_void),)),
