@@ -8,15 +8,23 @@ from pathlib import Path
 import pytest
 
 from dhtex.matching import (
+    Amend,
+    Cancel,
+    CancelAll,
+    Command,
     Event,
+    Kind,
     MatchingEngine,
     Order,
     OrderId,
     Phase,
     PhaseChanged,
+    Place,
     Rejected,
     RejectReason,
     SetPhase,
+    Side,
+    TimeInForce,
     Trade,
 )
 from dhtex.matching.events import CancelReason
@@ -83,12 +91,46 @@ def test_orders_live_as_the_table_says(observed: tuple[set[tuple[Life, str, Life
 
 
 def test_phases_change_as_the_table_says(observed: tuple[object, set[tuple[Phase, str, Phase]]]) -> None:
-    assert {
-        (Phase.CONTINUOUS, "price band", Phase.AUCTION),
-        (Phase.CONTINUOUS, "SetPhase", Phase.AUCTION),
-    } <= observed[1]
-    changed = {(before, after) for before, cause, after in PHASES if cause == "SetPhase"}
-    assert changed == {(before, after) for before in Phase for after in Phase if before is not after}
+    operator, phases = SPEC.operator, set(observed[1])
+    for before in Phase:
+        for after in Phase:
+            engine = MatchingEngine(SPEC)
+            engine.apply(SetPhase(before), owner=operator, n=1, timestamp=1)
+            assert engine.phase is before
+            engine.apply(SetPhase(after), owner=operator, n=2, timestamp=2)
+            if engine.phase is not before:
+                phases.add((before, "SetPhase", engine.phase))
+    assert phases == PHASES
+
+
+@pytest.mark.parametrize("phase", Phase)
+def test_what_each_phase_takes(phase: Phase) -> None:
+    engine, operator, member = MatchingEngine(SPEC), SPEC.operator, NODES[1]
+    engine.apply(Place(Side.BUY, 5, 90), owner=member, n=1, timestamp=1)
+    engine.apply(
+        Place(Side.BUY, 5, 91, time_in_force=TimeInForce.GTD, expiry=9), owner=member, n=2, timestamp=1
+    )
+    engine.apply(SetPhase(phase), owner=operator, n=1, timestamp=2)
+    halted = phase is Phase.HALTED
+
+    def refused(command: Command, n: int, timestamp: int = 3) -> RejectReason | None:
+        answer = engine.apply(command, owner=member, n=n, timestamp=timestamp)[-1]
+        return answer.reason if isinstance(answer, Rejected) else None
+
+    assert refused(Place(Side.BUY, 5, 92), 3) is (RejectReason.HALTED if halted else None)
+    assert (
+        refused(Place(Side.BUY, 5, kind=Kind.MARKET), 4)
+        is {
+            Phase.CONTINUOUS: None,
+            Phase.AUCTION: RejectReason.NOT_IN_AUCTION,
+            Phase.HALTED: RejectReason.HALTED,
+        }[phase]
+    )
+    assert refused(Amend(OrderId(member, 1), 4), 5) is (RejectReason.HALTED if halted else None)
+    assert refused(Cancel(OrderId(member, 1)), 6) is None
+    assert engine.order(OrderId(member, 2)) is not None
+    assert refused(CancelAll(), 7, timestamp=9) is None
+    assert len(engine) == 0
 
 
 @pytest.mark.parametrize("table", [ORDER, PHASES], ids=["order", "phases"])
