@@ -111,10 +111,7 @@ class Archive:
 
     async def _latest(self, key: bytes) -> tuple[Item | None, list[Contact]]:
         """The latest valid version among the k closest nodes and here, and those nodes."""
-        if len(self._network.table) >= self._network.settings.ksize:
-            contacts = await self._network.closest(key)
-        else:
-            contacts = self._network.table.find_neighbors(key)
+        contacts = await self._network.closest(key)
         latest = None if self._serving is None else self._serving.items.get(key, self._network.now_s)
         for outcome in await self._network.ask_all(contacts, "get_item", key):
             if isinstance(outcome, Answer) and isinstance(outcome.result, Found):

@@ -19,7 +19,7 @@ from dhtex.dht.contacts import Contact
 from dhtex.dht.crawl import Crawl
 from dhtex.dht.face import Address
 from dhtex.dht.methods import Found
-from dhtex.dht.network import Network
+from dhtex.dht.network import TRIES, Network
 from dhtex.dht.protocol import Answer
 from dhtex.dht.serving import Serving
 from dhtex.dht.stores import LOOKUP_COUNT_MAX
@@ -187,14 +187,20 @@ class Directory:
 
         answer: asyncio.Future[list[Address]] = self._network.protocol.loop.create_future()
         self._crawls[key] = answer
-        crawl: Crawl = self._network.crawl("find_peers", key, visit)
 
-        def ended(done: asyncio.Future[list[Contact]]) -> None:
+        def ask(tries_left: int) -> None:
+            crawl = self._network.crawl("find_peers", key, visit)
+            crawl.done.add_done_callback(lambda _: ended(crawl, tries_left - 1))
+
+        def ended(crawl: Crawl, tries_left: int) -> None:
+            if tries_left and not found_remote and crawl.shortlist.is_thin:
+                ask(tries_left)
+                return
             del self._crawls[key]
             if not answer.done():
                 answer.set_result(self._answer(key, frozenset(found_remote)))
 
-        crawl.done.add_done_callback(ended)
+        ask(TRIES)
         return answer
 
     def _answer(self, key: bytes, remote: frozenset[Address]) -> list[Address]:

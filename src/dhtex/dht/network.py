@@ -11,6 +11,13 @@ from dhtex.dht.settings import Settings
 from dhtex.dht.shortlist import CANDIDATES_FACTOR, Shortlist
 from dhtex.dht.table import Table
 
+SMALL_S = 10.0
+"""How long a look-up that met fewer than k nodes speaks for the size of the network."""
+
+
+TRIES = 2
+"""Look-ups made when fewer than k answered and others did not."""
+
 
 class Network:
     """A table and a protocol, and the questions the rest of a node asks of them."""
@@ -22,6 +29,7 @@ class Network:
         self.is_client = is_client
         self.own_id = protocol.own_id
         self._own_long_id = int.from_bytes(protocol.own_id, "big")
+        self._small_until_s = 0.0
 
     @property
     def now_s(self) -> float:
@@ -57,25 +65,51 @@ class Network:
             alpha=self.settings.alpha,
             inflight_max=self.settings.concurrency,
         )
-        return Crawl(self.protocol, shortlist, method, key, visit)
+        crawl = Crawl(self.protocol, shortlist, method, key, visit)
+        crawl.done.add_done_callback(lambda _: self._measure(shortlist))
+        return crawl
+
+    def _measure(self, shortlist: Shortlist) -> None:
+        if shortlist.is_done:
+            self._small_until_s = self.now_s + SMALL_S if shortlist.saw_fewer_than_k else 0.0
+
+    def contact_found(self) -> None:
+        """Somebody new may know others: whether the network is small must be found out again."""
+        self._small_until_s = 0.0
+
+    @property
+    def is_small(self) -> bool:
+        """True when a look-up met fewer than k nodes a moment ago, and nobody new was heard from since.
+
+        How many are in the table does not tell: a node that joined a large network a moment ago, or on a
+        machine so busy that answers are lost, knows few of many.
+        """
+        return self._small_until_s > self.now_s and len(self.table) < self.settings.ksize
 
     async def closest(self, key: bytes) -> list[Contact]:
         """The k closest live contacts, nearest first.
 
-        With fewer than k contacts at all the table is the answer: every node of so small a network is among
-        the k closest to every key. Otherwise a look-up finds them.
+        Every node of a small network is among the k closest to every key, so there the table is the answer.
+        Otherwise a look-up finds them.
         """
-        if len(self.table) < self.settings.ksize:
+        if self.is_small:
             return self.table.find_neighbors(key)
         return await self.closest_by_asking(key)
 
     async def closest_by_asking(self, key: bytes) -> list[Contact]:
-        """The k closest contacts that answer a look-up now, nearest first."""
-        crawl = self.crawl("find_node", key)
-        try:
-            return await crawl.done
-        finally:
-            crawl.done.cancel()
+        """The k closest contacts that answer a look-up now, nearest first.
+
+        Asks once more when many did not answer: with those left out, others come into view.
+        """
+        for _ in range(TRIES):
+            crawl = self.crawl("find_node", key)
+            try:
+                found = await crawl.done
+            finally:
+                crawl.done.cancel()
+            if not crawl.shortlist.is_thin:
+                break
+        return found
 
     async def ask_all(self, contacts: list[Contact], method: str, *args: object) -> list[Outcome]:
         """Call *method* on each contact at once; how each call ended, in the same order."""

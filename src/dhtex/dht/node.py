@@ -360,6 +360,7 @@ class _Running:
 
     def _contact_found(self, contact: Contact) -> None:
         self._feed.tell(ContactFound(contact.id, contact.address))
+        self.network.contact_found()
         self.directory.contact_found()
         self.archive.contact_found()
         self.archive.welcome(contact)

@@ -56,6 +56,9 @@ SILENT_MAX = 4_096
 
 RECENT_PUTS_MAX = 512
 
+GIVEN_UP_MAX = 1_024
+"""Calls remembered after their time-out, for an answer that still comes."""
+
 
 @dataclass(frozen=True, slots=True)
 class Answer:
@@ -75,10 +78,10 @@ class _Call:
     method: str
     args: tuple[Any, ...]
     future: asyncio.Future[Outcome]
-    started_s: float
     on_late: Callable[[], None] | None
     datagram: bytes = b""
-    sent: int = 0
+    sent_s: list[float] = field(default_factory=list)
+    tries: int = 0
     token_renewed: bool = False
     timer: asyncio.TimerHandle | None = field(default=None)
 
@@ -109,6 +112,7 @@ class Protocol(KademliaProtocol):  # type: ignore[misc]  # kademlia and rpcudp s
         self.round_trips = RoundTrips()
         self._serving = serving
         self._calls: dict[bytes, _Call] = {}
+        self._given_up: OrderedDict[bytes, _Call] = OrderedDict()
         self._tokens_held: OrderedDict[Address, bytes] = OrderedDict()
         self._tokens = Tokens(self.loop.time())
         self._limits = SourceLimits(rates, self.loop.time())
@@ -149,6 +153,7 @@ class Protocol(KademliaProtocol):  # type: ignore[misc]  # kademlia and rpcudp s
             if not call.future.done():
                 call.future.set_result(None)
         self._recent_puts.clear()
+        self._given_up.clear()
 
     def _send(self, datagram: bytes, address: Address) -> None:
         transport = self.transport
@@ -244,10 +249,10 @@ class Protocol(KademliaProtocol):  # type: ignore[misc]  # kademlia and rpcudp s
 
     def _answer_put(self, serving: Serving, request: wire.Request, address: Address, now_s: float) -> bytes:
         """A repeated put is answered from memory: done again, its own first copy would refuse it (302)."""
-        memory_key = (address, request.message_id)
+        memory_key = (address, request.message_id[: wire.CALL_ID_SIZE])
         remembered = self._recent_puts.get(memory_key)
         if remembered is not None:
-            return remembered
+            return remembered[:1] + request.message_id + remembered[wire.HEADER_SIZE :]
         try:
             serving.serve(request.method, request.args, address, now_s)
         except Refused as error:
@@ -287,36 +292,42 @@ class Protocol(KademliaProtocol):  # type: ignore[misc]  # kademlia and rpcudp s
             self.counters["calls_overflow"] += 1
             future.set_result(None)
             return future
-        call = _Call(address, method, args, future, self.loop.time(), on_late)
-        message_id = secrets.token_bytes(wire.MESSAGE_ID_SIZE)
-        call.datagram = self._encode(message_id, call)
+        call = _Call(address, method, args, future, on_late)
+        call_id = secrets.token_bytes(wire.CALL_ID_SIZE)
+        call.datagram = self._encode(call_id, call)
         if len(call.datagram) > wire.DATAGRAM_SIZE_MAX:
             raise UsageError(
                 f"a request of {len(call.datagram)} bytes is over the limit of {wire.DATAGRAM_SIZE_MAX}"
             )
-        self._calls[message_id] = call
-        future.add_done_callback(lambda _: self._forget(message_id))
-        self._transmit(message_id, call)
+        self._calls[call_id] = call
+        future.add_done_callback(lambda _: self._forget(call_id))
+        self._try(call_id, call)
         return future
 
-    def _encode(self, message_id: bytes, call: _Call) -> bytes:
+    def _encode(self, call_id: bytes, call: _Call) -> bytes:
         token = self._tokens_held.get(call.address, b"")
+        message_id = b"%b%c" % (call_id, len(call.sent_s))
         return wire.encode_request(message_id, call.method, self.sender, token, call.args, pad=not token)
 
-    def _transmit(self, message_id: bytes, call: _Call) -> None:
-        wait_units = RESEND_AT[call.sent] - (RESEND_AT[call.sent - 1] if call.sent else 0)
-        call.sent += 1
-        self._send(call.datagram, call.address)
-        call.timer = self.loop.call_later(
-            wait_units * self.round_trips.unit_s, self._on_timer, message_id, call
-        )
+    def _try(self, call_id: bytes, call: _Call) -> None:
+        wait_units = RESEND_AT[call.tries] - (RESEND_AT[call.tries - 1] if call.tries else 0)
+        call.tries += 1
+        self._transmit(call)
+        call.timer = self.loop.call_later(wait_units * self.round_trips.unit_s, self._on_timer, call_id, call)
 
-    def _on_timer(self, message_id: bytes, call: _Call) -> None:
+    def _transmit(self, call: _Call) -> None:
+        datagram = wire.repeated(call.datagram, len(call.sent_s)) if call.sent_s else call.datagram
+        call.sent_s.append(self.loop.time())
+        self._send(datagram, call.address)
+
+    def _on_timer(self, call_id: bytes, call: _Call) -> None:
         if call.future.done():
             return
-        if call.sent == len(RESEND_AT):
+        if call.tries == len(RESEND_AT):
             self.counters["timeouts"] += 1
-            self.round_trips.missed()
+            self._given_up[call_id] = call
+            if len(self._given_up) > GIVEN_UP_MAX:
+                self._given_up.popitem(last=False)
             call.future.set_result(None)
             return
         if call.on_late is not None:
@@ -324,21 +335,27 @@ class Protocol(KademliaProtocol):  # type: ignore[misc]  # kademlia and rpcudp s
             call.on_late = None
         if not call.future.done():
             self.counters["resent"] += 1
-            self._transmit(message_id, call)
+            self._try(call_id, call)
 
-    def _forget(self, message_id: bytes) -> None:
-        call = self._calls.pop(message_id, None)
+    def _forget(self, call_id: bytes) -> None:
+        call = self._calls.pop(call_id, None)
         if call is not None and call.timer is not None:
             call.timer.cancel()
 
     def _receive_answer(self, data: bytes, address: Address) -> None:
-        message_id = data[1 : wire.HEADER_SIZE]
-        call = self._calls.get(message_id)
-        if call is None or call.future.done():
+        call_id = data[1 : wire.HEADER_SIZE - 1]
+        call = self._given_up.get(call_id)
+        is_late = call is not None
+        if call is None:
+            call = self._calls.get(call_id)
+        if call is None or (call.future.done() and not is_late):
             self.counters["unknown_reply"] += 1
             return
         if call.address != address:
             self.counters["foreign_reply"] += 1
+            return
+        if is_late:
+            self._receive_late(data, self._given_up.pop(call_id))
             return
         try:
             message = wire.decode(data)
@@ -351,25 +368,36 @@ class Protocol(KademliaProtocol):  # type: ignore[misc]  # kademlia and rpcudp s
                 None
             )  # it came from where it should and is improper: waiting brings nothing
             raise
-        if message.token:
-            self._hold_token(address, message.token)
         if isinstance(message, wire.Refusal):
             self._accept_refusal(call, message)
             return
-        if call.sent == 1:
-            self.round_trips.answered(self.loop.time() - call.started_s)
-        if message.sender:
-            self.heard_from(Contact(message.sender, address))
+        self._learn(call, message)
         call.future.set_result(Answer(message.sender, result))
 
+    def _receive_late(self, data: bytes, call: _Call) -> None:
+        """An answer to a call that was given up: who sent it lives, and answers take so long now."""
+        self.counters["late_reply"] += 1
+        message = wire.decode(data)
+        if not isinstance(message, wire.Request):
+            self._learn(call, message)
+
+    def _learn(self, call: _Call, message: wire.Reply | wire.Refusal) -> None:
+        """What any proper answer tells beside its result."""
+        transmission = message.message_id[-1]
+        if transmission < len(call.sent_s):
+            self.round_trips.answered(self.loop.time() - call.sent_s[transmission])
+        if message.token:
+            self._hold_token(call.address, message.token)
+        if message.sender:
+            self.heard_from(Contact(message.sender, call.address))
+
     def _accept_refusal(self, call: _Call, refusal: wire.Refusal) -> None:
+        self._learn(call, refusal)
         if refusal.code == "token" and refusal.token and not call.token_renewed:
             call.token_renewed = True
-            call.datagram = self._encode(refusal.message_id, call)
-            self._send(call.datagram, call.address)
+            call.datagram = self._encode(refusal.message_id[: wire.CALL_ID_SIZE], call)
+            self._transmit(call)
             return
-        if refusal.sender:
-            self.heard_from(Contact(refusal.sender, call.address))
         call.future.set_result(refusal)
 
     def _hold_token(self, address: Address, token: bytes) -> None:

@@ -78,6 +78,7 @@ class Shortlist:
         self._by_id: dict[bytes, Candidate] = {}
         self._is_silent = is_silent
         self._asked: set[Address] = set()
+        self._silent: set[bytes] = set()
         self.queries = 0
         self.hops = 0
         self._add(start, hop=1)
@@ -88,6 +89,8 @@ class Shortlist:
             if contact.id == self._own_id or contact.id in self._by_id or contact.address in self._asked:
                 continue
             if self._is_silent(contact.address):
+                if len(self._silent) < self._ksize:
+                    self._silent.add(contact.id)
                 continue
             candidate = Candidate(contact, contact.long_id ^ self._target_long, hop)
             self._by_id[contact.id] = candidate
@@ -181,6 +184,18 @@ class Shortlist:
         return self.queries >= QUERIES_MAX or all(
             candidate.status is Status.ANSWERED for candidate in closest
         )
+
+    @property
+    def saw_fewer_than_k(self) -> bool:
+        """True when so few nodes were named in all, dead ones included, that there are no others."""
+        return len(self._by_id) + len(self._silent) < self._ksize
+
+    @property
+    def is_thin(self) -> bool:
+        """True when fewer than k answered and others did not: who only those know may be missing."""
+        statuses = [candidate.status for candidate in self._candidates]
+        answered = statuses.count(Status.ANSWERED)
+        return answered < min(self._ksize, len(statuses))
 
     def result(self) -> list[Contact]:
         """The k closest that answered, nearest first."""

@@ -27,6 +27,9 @@ ID_BITS = 160
 FAILURES_MAX = 3
 """Calls in a row that a contact may leave unanswered; the third removes it."""
 
+CHECK_S = 30.0
+"""A contact heard from within so long keeps its place unchecked when another could have it."""
+
 REPLACEMENTS_FACTOR = 1
 """Contacts waiting for a place, in multiples of k."""
 
@@ -135,8 +138,9 @@ class Table(RoutingTable):  # type: ignore[misc]  # kademlia ships no types
         """A contact whose address is proved was heard from: keep it, or renew it.
 
         Returns:
-            None when it has a place now; else a contact whose place it could have: check that one, and when
-            it fails, the waiting one moves in. The same id at another address is such a case too (23).
+            None when it has a place now, or waits for one; else a contact whose place it could have, because
+            that one is suspect or was long silent: check it, and when it fails, the waiting one moves in. The
+            same id at another address is such a case too (23).
         """
         if contact.id == self.own_id:
             return None
@@ -163,7 +167,11 @@ class Table(RoutingTable):  # type: ignore[misc]  # kademlia ships no types
         bucket.replacement_nodes[contact.id] = contact
         while len(bucket.replacement_nodes) > bucket.max_replacement_nodes:
             del bucket.replacement_nodes[next(iter(bucket.replacement_nodes))]
-        return next((held for held in bucket.nodes.values() if held.id in self._failures), bucket.head())
+        suspect = next((held for held in bucket.nodes.values() if held.id in self._failures), None)
+        if suspect is not None:
+            return suspect
+        oldest: Contact = bucket.head()
+        return oldest if now_s - self.heard_s(oldest) > CHECK_S else None
 
     def _split(self, index: int) -> None:
         halves = self.buckets[index].split()

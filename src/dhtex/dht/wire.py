@@ -1,7 +1,8 @@
 """Datagrams between nodes: rpcudp's frame around checked msgpack.
 
     1 B  kind          0 request, 1 reply, 2 refusal
-    20 B message id    random; a reply counts only with the id and from the address that was asked
+    19 B call          random; a reply counts only with it and from the address that was asked
+    1 B  transmission  counts how often the request was sent; a reply repeats it, which tells its round trip
     n B  msgpack       request [method, sender, token, args, padding]
                        reply   [sender, token, result]
                        refusal [sender, token, code, sentence]
@@ -29,7 +30,8 @@ KIND_REQUEST = 0
 KIND_REPLY = 1
 KIND_REFUSAL = 2
 
-MESSAGE_ID_SIZE = 20
+CALL_ID_SIZE = 19
+MESSAGE_ID_SIZE = CALL_ID_SIZE + 1
 HEADER_SIZE = 1 + MESSAGE_ID_SIZE
 NODE_ID_SIZE = 20
 TOKEN_SIZE = 8
@@ -93,6 +95,11 @@ def encode_request(
         if missing > 0:
             body = msgpack.packb([method, sender, token, args, bytes(missing)])
     return b"\x00" + message_id + body
+
+
+def repeated(request: bytes, transmission: int) -> bytes:
+    """The same request, sent once more."""
+    return b"%b%c%b" % (request[: HEADER_SIZE - 1], transmission, request[HEADER_SIZE:])
 
 
 def encode_reply(message_id: bytes, sender: bytes, token: bytes, result: Any) -> bytes:
