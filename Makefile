@@ -69,8 +69,9 @@ model:  ## check the formal model of the order (needs spin and a C compiler)
 
 check: lint types imports test  ## everything CI runs
 
-# matching-engine needs Python 3.12; the rivals stay out of the project's own environment.
-BENCH_PYTHON ?= $(firstword $(shell command -v python3.13 python3.12) $(PYTHON))
+# matching-engine needs Python 3.12; the rivals stay out of the project's own environment. A name on the path may be a
+# shim that starts nothing, so each is tried.
+BENCH_PYTHON ?= $(firstword $(foreach python,python3.13 python3.12 $(wildcard $(HOME)/.pyenv/versions/3.1[23].*/bin/python3),$(shell $(python) -c '' 2>/dev/null && echo $(python))) $(PYTHON))
 bench-matching:  ## the matching engine beside others from PyPI, and the plot of its cost
 	@test -x .venv-bench/bin/python || $(BENCH_PYTHON) -m venv .venv-bench
 	@.venv-bench/bin/python -m pip install --quiet --disable-pip-version-check msgpack matplotlib pyorderbook \

@@ -15,7 +15,8 @@ What is timed:
   3.8 times matching-engine where all were measured (1,230,000, 1,640,000 and 322,000 commands/s on one machine), so
   half of Liquibook is about 0.375 of "bare" and 1.9 of matching-engine.
 
-Times are processor time of one core, the best of the rounds, the contestants taking turns within each round. Every
+Times are processor time of one core. The contestants take turns within each round; speeds are medians over the rounds,
+and ratios are medians of what they were within one round, so that other work on the machine weighs on both. Every
 contestant's trades (maker, price, quantity) are compared before anything is timed.
 """
 
@@ -30,6 +31,7 @@ import json
 import os
 import platform
 import random
+import statistics
 import time
 import tracemalloc
 from bisect import bisect_left, insort
@@ -68,6 +70,8 @@ Command = tuple[int, ...]
 MIX = "50 % rest, 40 % cancel, 10 % cross"
 Fill = tuple[int, int, int]
 """Maker's number, price, quantity."""
+Rates = dict[str, list[float]]
+"""Contestant -> commands a second, round by round."""
 
 
 class Bare:
@@ -162,10 +166,12 @@ def workload(
     shares: tuple[float, float],
     taker_max: int = 100,
     reach: int = 30,
+    near: int | None = None,
     seed: int = 1,
 ) -> Workload:
     """*resting* orders within *ticks* of the middle, then *count* commands: shares of resting ones and of cancels, the
-    rest crossing by up to *reach* ticks."""
+    rest crossing by up to *reach* ticks. With *near* these rest within so many ticks and cancel one another, as most do
+    in real markets; without, they touch the whole book alike."""
     draw = random.Random(seed)
     book, commands, live = Bare(), list[Command](), list[int]()
 
@@ -188,6 +194,9 @@ def workload(
         return (side, draw.randint(1, taker_max), MIDDLE - reach if side else MIDDLE + reach, 0)
 
     for at in range(resting + count):
+        if at == resting and near is not None:
+            ticks = near
+            live = live[-5_000:]
         roll = draw.random()
         if at < resting or roll < shares[0]:
             command = rest()
@@ -500,7 +509,7 @@ RIVALS: tuple[tuple[str, type[Any]], ...] = (
 class Result:
     """Commands per second of each contestant on each workload."""
 
-    rates: dict[str, dict[str, float]] = field(default_factory=dict)
+    rates: dict[str, Rates] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
 
 
@@ -521,8 +530,9 @@ def compare_trades(load: Workload, made: Sequence[Callable[[], Contestant]], res
     result.notes.append(f"{load.name}: {len(load.timed):,} commands, {len(expected):,} trades")
 
 
-def race(load: Workload, made: Sequence[Callable[[], Contestant]], rounds: int) -> dict[str, float]:
-    best: dict[str, float] = {}
+def race(load: Workload, made: Sequence[Callable[[], Contestant]], rounds: int) -> Rates:
+    """Commands a second of each contestant, round by round."""
+    rates: Rates = {}
     for _ in range(rounds):
         for make in made:
             contestant = make()
@@ -531,9 +541,13 @@ def race(load: Workload, made: Sequence[Callable[[], Contestant]], rounds: int) 
             gc.collect()
             started = time.process_time()
             contestant.run(prepared)
-            rate = len(load.timed) / (time.process_time() - started)
-            best[contestant.name] = max(best.get(contestant.name, 0.0), rate)
-    return best
+            rates.setdefault(contestant.name, []).append(len(load.timed) / (time.process_time() - started))
+    return rates
+
+
+def ratio(rates: Rates, who: str, to: str) -> float:
+    """How many times as fast as *to*: the median of the rounds."""
+    return statistics.median(mine / theirs for mine, theirs in zip(rates[who], rates[to], strict=True))
 
 
 def recorded_day(file: Path) -> Workload:
@@ -587,27 +601,52 @@ def memory_per_order(count: int) -> float:
 
 
 def flat(sizes: Sequence[int], commands: int) -> dict[str, dict[int, float]]:
-    """Microseconds a command of the mix with so many orders resting, ten a level, touched at random."""
+    """Microseconds a command of the mix with so many orders resting, ten a level."""
     found: dict[str, dict[int, float]] = {}
     for size in sizes:
-        load = workload("flat", resting=size, count=commands, ticks=max(20, size // 20), shares=(0.5, 0.4))
-        for name, rate in race(load, [BareContestant, Dhtex], 3).items():
-            found.setdefault(name, {})[size] = 1e6 / rate
+        for where, near in (("all over the book", None), ("near the touch", 100)):
+            load = workload(
+                "flat", resting=size, count=commands, ticks=max(20, size // 20), shares=(0.5, 0.4), near=near
+            )
+            for name, rates in race(load, [BareContestant, Dhtex], 3).items():
+                found.setdefault(f"{name}, {where}", {})[size] = 1e6 / statistics.median(rates)
+    return found
+
+
+def growth(size: int) -> dict[str, float]:
+    """Microseconds an order that rests, from none to *size*, by what Python's garbage collector does meanwhile."""
+    load = workload("growth", resting=size, count=0, ticks=max(20, size // 20), shares=(1, 0))
+    found = {}
+    for state, threshold in (
+        ("as Python starts", gc.get_threshold()),
+        ("off", (0,)),
+        ("rare", (50_000, 50, 100)),
+    ):
+        usual = gc.get_threshold()
+        dhtex = Dhtex()
+        prepared = dhtex.prepare(load.fill, 1)
+        gc.collect()
+        gc.set_threshold(*threshold)
+        started = time.process_time()
+        dhtex.run(prepared)
+        found[state] = 1e6 * (time.process_time() - started) / size
+        gc.set_threshold(*usual)
     return found
 
 
 def report(result: Result) -> None:
     for name, rates in result.rates.items():
-        rivals = {
-            who: rate for who, rate in rates.items() if who not in ("bare loop", "dhtex", DhtexObjects.name)
-        }
-        best = max(rivals.values(), default=0.0)
+        middle = {who: statistics.median(rounds) for who, rounds in rates.items()}
+        rivals = [who for who in rates if who not in ("bare loop", "dhtex", DhtexObjects.name)]
+        best = max(rivals, key=middle.__getitem__, default=None)
         print(f"\n{name}")
-        for who, rate in sorted(rates.items(), key=lambda pair: -pair[1]):
-            ratios = f"{rate / rates['bare loop']:6.3f} x bare"
-            if best:
-                ratios += f"   {rate / best:6.2f} x best rival"
-            print(f"  {who:30s} {rate:12,.0f} commands/s   {ratios}")
+        for who, rate in sorted(middle.items(), key=lambda pair: -pair[1]):
+            ratios = f"{ratio(rates, who, 'bare loop'):6.3f} x bare"
+            if best is not None:
+                ratios += f"   {ratio(rates, who, best):6.2f} x best rival"
+            if PypiMatchingEngineBytes.name in rates:
+                ratios += f"   {ratio(rates, who, PypiMatchingEngineBytes.name):6.2f} x it on equal work"
+            print(f"  {who:32s} {rate:12,.0f} commands/s   {ratios}")
     print()
     for note in result.notes:
         print(note)
@@ -656,6 +695,11 @@ def main() -> None:
     for name, by_size in costs.items():
         result.notes += [
             f"{name}, {size:,} orders resting: {cost:.2f} µs a command" for size, cost in by_size.items()
+        ]
+    if options.flat:
+        result.notes += [
+            f"growing to {options.flat:,} orders, garbage collector {state}: {cost:.2f} µs an order"
+            for state, cost in growth(options.flat).items()
         ]
     print(f"Python {platform.python_version()}, {platform.machine()}, {platform.system()}")
     report(result)
