@@ -216,8 +216,7 @@ class Proxy:
     def peer(self, name: str, bootstrap: str, *more: str) -> Process:
         """See `Network`."""
         front = self.front(name, Home(self._tmp_path / "data").identity(name).node_id)
-        self._real[name] = real = _free_address()
-        own = ("--advertise", front, "--port", str(real[1]))
+        own = ("--advertise", front)
         return self._stack.enter_context(peer(self._tmp_path, name, bootstrap, *own, *more, dev=False))
 
     def front(self, name: str, node_id: NodeId) -> str:
@@ -230,10 +229,6 @@ class Proxy:
             self._fronts = {**self._fronts, name: front}  # replaced, not changed: the thread walks over it
             self._wake.send(b".")
         return f"127.0.0.1:{self._fronts[name].getsockname()[1]}"
-
-    def real(self, name: str) -> tuple[str, int]:
-        """Where *name* listens."""
-        return self._real[name]
 
     def weather(self, weather: Weather) -> None:
         """See `Network`."""
@@ -255,13 +250,14 @@ class Proxy:
                     self._take(name, front)
             while self._late and self._late[0][0] <= time.monotonic():
                 _, _, datagram, sender, receiver = heapq.heappop(self._late)
-                with contextlib.suppress(OSError):
-                    fronts[sender].sendto(datagram, self._real[receiver])
+                if receiver in self._real:
+                    with contextlib.suppress(OSError):
+                        fronts[sender].sendto(datagram, self._real[receiver])
 
     def _take(self, receiver: str, front: socket.socket) -> None:
         while True:
             try:
-                datagram = front.recv(65_536)
+                datagram, source = front.recvfrom(65_536)
             except BlockingIOError:
                 return
             except OSError:  # ICMP's word that a port was closed
@@ -269,6 +265,7 @@ class Proxy:
             sender = self._names.get(node_id_of(PublicKey(datagram[self._KEY])))
             if sender is None:
                 continue
+            self._real[sender] = source  # as a NAT does: nobody can be reached before it spoke
             weather = self._weather
             if (sender in self._cut_off) is not (
                 receiver in self._cut_off
@@ -278,10 +275,3 @@ class Proxy:
                 late = weather.delay_s + self._rng.uniform(-weather.jitter_s, weather.jitter_s)
                 self._count += 1
                 heapq.heappush(self._late, (time.monotonic() + late, self._count, each, sender, receiver))
-
-
-def _free_address() -> tuple[str, int]:
-    """An address nobody listens at; who is sent there has to be known before it says anything."""
-    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
-        probe.bind(("127.0.0.1", 0))
-        return "127.0.0.1", int(probe.getsockname()[1])

@@ -64,11 +64,21 @@ def node_modules() -> Path:
     return folder / "node_modules"
 
 
+_held: list[socket.socket] = []
+
+
 def free_port() -> int:
-    with contextlib.closing(socket.socket()) as listener:
-        listener.bind(("127.0.0.1", 0))
-        port: int = listener.getsockname()[1]
-        return port
+    """A port for a program that cannot take one from the system.
+
+    It stays bound to the end of the tests, so that the system gives it to nobody else; a program that listens with
+    SO_REUSEADDR, as Node does, gets it all the same.
+    """
+    holder = socket.socket()
+    holder.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    holder.bind(("127.0.0.1", 0))
+    _held.append(holder)
+    port: int = holder.getsockname()[1]
+    return port
 
 
 @contextlib.asynccontextmanager
