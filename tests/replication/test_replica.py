@@ -202,6 +202,23 @@ def test_everyone_leaves_and_comes_back(size: int) -> None:
     settle(cluster)
 
 
+@pytest.mark.parametrize("size", [2, 3, 5])
+def test_everyone_leaves_at_once_and_nobody_waits_for_who_is_gone(size: int) -> None:
+    cluster = group(size)
+    for node in cluster.nodes:
+        node.do(lambda replica, now: replica.leave(now))
+    left = []
+
+    def all_are_gone() -> bool:
+        for node in cluster.nodes:
+            if node not in left and node.replica.role is Role.LEFT:
+                left.append(node)
+                node.crash()  # its process has ended
+        return len(left) == size
+
+    assert cluster.run(cluster.config.stalled_after // 2, all_are_gone), "\n".join(cluster.roles())
+
+
 def test_a_request_to_join_from_before_a_membership_brings_nobody_back() -> None:
     cluster = group(3)
     leaver, *others = cluster.nodes

@@ -131,7 +131,7 @@ class Following:
             self.deadline = now + core.config.follow_timeout
             return
         if self._leaves and now - self._started_at >= core.config.stalled_after:
-            self._leave()
+            self.leave()
             return
         if now >= self._join_at:
             self._ask_to_join()
@@ -182,9 +182,6 @@ class Following:
             if answer.lineage == NO_LINEAGE:
                 return
             core.set_lineage(answer.lineage)
-        if self._leaves and core.view is not None and node_id_of_key(sender.public_key) in core.view.index:
-            self._leave()
-            return
         before = core.ledger.key
         self._head = answer.head
         self._take_items(answer.items)
@@ -278,7 +275,19 @@ class Following:
         """
         return self._core.wish is Wish.LEAVE and self._core.phase is Phase.FOLLOWING
 
-    def _leave(self) -> None:
+    def releases(self, node_id: bytes, answer: History) -> bool:
+        """True when *answer*, asked for or not, shows that a member of the view that was left for has it."""
+        view = self._core.view
+        return (
+            self._leaves
+            and view is not None
+            and node_id in view.index
+            and answer.lineage == self._core.lineage
+            and answer.after >= view.key
+        )
+
+    def leave(self) -> None:
+        """The others know: go."""
         self._core.enter(Phase.LEFT)
         self.stop()
 

@@ -225,7 +225,9 @@ class Inbox:
             self._ask_views(source.to)
 
     def _on_history(self, source: Source, message: History) -> None:
-        if not self._core.full and self._following.awaits(source.to, message):
+        if self._following.releases(source.node_id, message):
+            self._following.leave()
+        elif not self._core.full and self._following.awaits(source.to, message):
             self._ordering.compare(source.node_id, message.head, message.digest)
             self._following.history(source.to, message)
 

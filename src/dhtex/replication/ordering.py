@@ -286,6 +286,9 @@ class Ordering:
         core.set_view(view)
         core.observe(view.floor)
         self._begin(view)
+        if closed is not None and core.view_log is not None:
+            leavers = (member for member in closed.view.members if member.node_id not in view.index)
+            self._serving.release(core.destinations(leavers))
         core.outbox.emit(ViewInstalled(view, resubmitted))
         self._applied()
 

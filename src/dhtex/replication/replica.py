@@ -380,11 +380,18 @@ class Replica:
         core = self._core
         if core.leaving or self.pending_count or core.inflight is not None or core.view is None:
             return
+        core.leaving = True
         if len(core.view.members) == 1:
+            core.outbox.once_durable(self._go_last)  # those who left before may wait to hear that it is
+        else:
+            core.status_due = True
+
+    def _go_last(self) -> None:
+        core = self._core
+        is_last = core.view is not None and len(core.view.members) == 1
+        if core.phase is Phase.ACTIVE and core.leaving and is_last:
             core.enter(Phase.LEFT)
             self._heartbeat_at = NEVER
-        else:
-            core.leaving = core.status_due = True
 
     def _follow(self, contacts: Sequence[Destination], wish: Wish, now: Now) -> None:
         core = self._core

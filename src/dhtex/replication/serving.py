@@ -114,6 +114,17 @@ class Serving:
         head, digest = core.ledger.position, core.ledger.digest
         core.send(poll.to, History(core.lineage, poll.after, tuple(items), head, digest))
 
+    def release(self, leavers: Sequence[Destination]) -> None:
+        """Tell those who left that the view without them is durable here: they wait for nothing else."""
+        core, key = self._core, self._core.ledger.key
+
+        def tell() -> None:
+            for to in leavers:
+                core.send(to, History(core.lineage, key, (), core.ledger.position, core.ledger.digest))
+
+        if leavers:
+            core.outbox.once_durable(tell)
+
     def tick(self) -> None:
         """Tell those who waited long enough that nothing happened."""
         now = self._core.now.monotonic
@@ -124,7 +135,7 @@ class Serving:
                 del self._polls[node_id]
                 # Only a member of an open view may say that nothing is new: two peers that are both behind
                 # would wait for each other forever. From others silence is the answer, and the asker moves on.
-                if self._core.phase is Phase.ACTIVE:
+                if self._core.phase is Phase.ACTIVE and poll.after <= self._core.ledger.key:
                     self._reply(poll, ())
         self.deadline = min((poll.until for poll in self._polls.values()), default=NEVER)
 
