@@ -15,7 +15,7 @@ from dhtex.errors import MalformedMessage
 from dhtex.replication.core import NEVER, Core, Phase, Wish
 from dhtex.replication.effects import CatchUp, Destination
 from dhtex.replication.messages import AskHistory, AskSnapshot, History, Join, SnapshotOffer, SnapshotPiece
-from dhtex.replication.values import DIGEST_SIZE, NO_LINEAGE, HistoryItem, OrderKey, Snapshot, node_id_of_key
+from dhtex.replication.values import DIGEST_SIZE, NO_LINEAGE, HistoryItem, OrderKey, Snapshot
 
 
 class Download:
