@@ -512,9 +512,15 @@ def test_submissions_are_bounded_and_checked() -> None:
     def submit(commands: bytes, count: int) -> Callable[[Replica, Now], int]:
         return lambda replica, now: replica.submit(commands, count, now)
 
-    for commands, count in ((b"\x91\x01", 2), (b"", 1), (b"\x01", 1), (b"\x90", 0)):
+    for commands, count in ((b"\x91\x01", 2), (b"", 1), (b"\x01", 1)):
         with pytest.raises(UsageError, match="array"):
             node.do(submit(commands, count))
+    for count in (0, FAST.entry_commands_max + 1):
+        with pytest.raises(UsageError, match=f"this has {count}; split it"):
+            node.do(submit(msgpack.packb([1] * count), count))
+    long = b"1" * FAST.entry_bytes_max
+    with pytest.raises(UsageError, match="bytes of commands, this has"):
+        node.do(submit(msgpack.packb([long]), 1))
     node.do(submit(msgpack.packb(list(range(10))), 10))
     with pytest.raises(Busy, match="pending already"):
         node.do(submit(b"\x91\x01", 1))

@@ -63,12 +63,18 @@ class Submissions:
             Busy: too much is pending.
         """
         config = self._config
-        if not 1 <= count <= config.entry_commands_max or array_count(commands) != count:
+        if array_count(commands) != count:
             raise UsageError(
-                f"submit takes a msgpack array of 1 to {config.entry_commands_max} commands, and their count"
+                f"submit takes a msgpack array of commands and their count, which is not {count}"
+            )
+        if not 1 <= count <= config.entry_commands_max:
+            raise UsageError(
+                f"a run has 1 to {config.entry_commands_max} commands, this has {count}; split it"
             )
         if len(commands) > config.entry_bytes_max:
-            raise UsageError(f"{len(commands)} bytes of commands; one entry carries {config.entry_bytes_max}")
+            raise UsageError(
+                f"a run has up to {config.entry_bytes_max} bytes of commands, this has {len(commands)}; split it"
+            )
         if pending + count > config.pending_commands_max:
             raise Busy(f"{pending} commands are pending already; wait for some of them to become final")
         if self._bytes + unfinal_bytes + len(commands) > config.pending_bytes_max:
