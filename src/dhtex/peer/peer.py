@@ -22,33 +22,29 @@ from typing import Any, Final, Self
 
 from dhtex.dht import BootstrapReached, BootstrapUnreachable, Discovery
 from dhtex.dht.addresses import format_address, split_host_port
-from dhtex.errors import Busy, DhtexError, NotRunning, OrderError, UsageError
+from dhtex.errors import DhtexError, NotRunning, UsageError
 from dhtex.exchange import Exchange, encode_lock
 from dhtex.identity import Identity, NodeId, short_id
 from dhtex.journal import Durability, Journal
 from dhtex.locks import LockRequest
 from dhtex.matching import (
-    Cancel,
     Command,
-    Kind,
     MarketSpec,
     OrderId,
-    Place,
-    Side,
-    TimeInForce,
     encode_commands,
 )
-from dhtex.matching.market import Number
 from dhtex.peer.book import Book
 from dhtex.peer.driver import STRANGER_TAGS, Driver, now
 from dhtex.peer.home import Home
 from dhtex.peer.locking import Held, Locks
-from dhtex.peer.meeting import Founding, Meeting, destination
+from dhtex.peer.meeting import Founding, Meeting
 from dhtex.peer.narration import narrate
 from dhtex.peer.node import Node
-from dhtex.peer.orders import Ledger, Order, Orders
+from dhtex.peer.orders import Ledger, Orders
 from dhtex.peer.reports import BookChange, GroupEvent, Position, TradeReport, book_change, trades_of
+from dhtex.peer.seeking import Seeking
 from dhtex.peer.streams import Stream, Subscription
+from dhtex.peer.trading import Trading
 from dhtex.replication import (
     Accepted,
     CatchUp,
@@ -61,32 +57,14 @@ from dhtex.replication import (
     RoleChanged,
     View,
 )
-from dhtex.replication.values import NO_LINEAGE
 
 logger = logging.getLogger(__name__)
 
 LEAVE_TIMEOUT_S: Final = 5.0
 """How long an orderly leave may take; without a quorum it cannot be agreed, and is not waited for longer."""
-LOOK_AGAIN_S: Final = 1.0
-"""A peer looks up its group again after so long, to find those who moved, and groups that should not exist."""
-LOOK_AGAIN_S_MAX: Final = 20.0
-"""A member's pause doubles up to this."""
-
-_HOMELESS: Final = frozenset({Role.FOUNDING, Role.OBSERVING, Role.JOINING, Role.EVICTED})
-"""Roles in which better contacts help."""
 
 
-def _is_new(replica: Replica) -> bool:
-    """No group has answered yet. One that it meant to join may have gone before: a crash can undo a founding."""
-    return replica.role in _HOMELESS and replica.lineage == NO_LINEAGE
-
-
-def _is_lost(replica: Replica) -> bool:
-    """Better contacts help: outside the group, or in a view whose other members may all have left it since."""
-    return replica.role in _HOMELESS or not replica.has_quorum
-
-
-class Peer:
+class Peer(Trading):
     """One participant in one market. Use it with `async with`; several may run in one loop and one process.
 
     Attributes:
@@ -250,7 +228,8 @@ class Peer:
         self._driver = driver
         stack.push_async_callback(self._stop, driver)
         driver.start(channel)
-        tasks = [self._task(self._live(driver, meeting))]
+        seeking = Seeking(driver, meeting, self._founding, observe=self._observe)
+        tasks = [self._task(seeking.run())]
         if self.node.discovery is not None:
             tasks.append(self._task(self._watch_discovery(self.node.discovery)))
         stack.push_async_callback(_cancel, tasks)
@@ -289,37 +268,6 @@ class Peer:
                 driver.leave()
                 while driver.replica.role is not Role.LEFT and self._driver is not None:
                     await self._moved.wait()
-
-    async def _live(self, driver: Driver, meeting: Meeting) -> None:
-        """Find the group, and keep finding it."""
-        founding = self._founding
-        if driver.replica.view is not None or self._observe:
-            founding = Founding.JOIN  # the group it has, whose history it will not leave behind; or another's
-        pause = LOOK_AGAIN_S
-        while True:
-            if _is_new(driver.replica):
-                outcome = await meeting.settle(founding)
-                if not _is_new(driver.replica):
-                    pass  # the group it meant to join has answered meanwhile
-                elif not outcome.contacts:
-                    driver.found()
-                elif self._observe:
-                    driver.observe(outcome.contacts)
-                else:
-                    driver.join(outcome.contacts)
-            else:
-                await meeting.announce()
-                await self._look_again(driver, meeting)
-            await asyncio.sleep(pause)
-            pause = LOOK_AGAIN_S if _is_lost(driver.replica) else min(2 * pause, LOOK_AGAIN_S_MAX)
-
-    async def _look_again(self, driver: Driver, meeting: Meeting) -> None:
-        answers = await meeting.seen()
-        groups = [destination(answer) for answer in answers if answer.view_number]
-        for contact in groups:
-            driver.learn(contact)
-        if groups and _is_lost(driver.replica):
-            (driver.observe if self._observe else driver.join)(groups)
 
     def _task(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
         """A task whose failure is told and ends the peer's promises, rather than lost."""
@@ -519,99 +467,6 @@ class Peer:
 
     # -- orders -------------------------------------------------------------------------------------------------
 
-    async def buy(
-        self,
-        quantity: Number,
-        price: Number | None = None,
-        *,
-        time_in_force: TimeInForce = TimeInForce.GTC,
-        post_only: bool = False,
-        account: str = "",
-        tag: str = "",
-    ) -> Order:
-        """Buy *quantity* at *price* or better, or at any price without one; returns once durable here.
-
-        Numbers are text, `Decimal` or `int`, never `float`.
-
-        Raises:
-            OrderError: a number that the market cannot take; nothing was sent.
-            JournalFull: the disk has no room; nothing was sent.
-            NotRunning: outside `async with`, or after the peer has left.
-        """
-        return await self._place(Side.BUY, quantity, price, time_in_force, post_only, account, tag)
-
-    async def sell(
-        self,
-        quantity: Number,
-        price: Number | None = None,
-        *,
-        time_in_force: TimeInForce = TimeInForce.GTC,
-        post_only: bool = False,
-        account: str = "",
-        tag: str = "",
-    ) -> Order:
-        """Sell; otherwise as `buy`."""
-        return await self._place(Side.SELL, quantity, price, time_in_force, post_only, account, tag)
-
-    async def _place(
-        self,
-        side: Side,
-        quantity: Number,
-        price: Number | None,
-        time_in_force: TimeInForce,
-        post_only: bool,
-        account: str,
-        tag: str,
-    ) -> Order:
-        command = Place(
-            side=side,
-            quantity=self.spec.quantity(quantity),
-            price=None if price is None else self.spec.price(price),
-            kind=Kind.MARKET if price is None else Kind.LIMIT,
-            time_in_force=time_in_force,
-            post_only=post_only,
-            account=account,
-            tag=tag,
-        )
-        return await self.send(command)
-
-    async def cancel(self, order: Order | OrderId) -> Order:
-        """Cancel an open order of this peer; the answer to "was it in time" is the result's status.
-
-        Raises:
-            OrderError: the order is another node's.
-            Others: as `buy`.
-        """
-        order_id = order.id if isinstance(order, Order) else order
-        if order_id.node_id != self.node_id:
-            raise OrderError(f"{order_id} is not this peer's order; only its owner can cancel it")
-        return await self.send(Cancel(order_id))
-
-    async def send(self, command: Command) -> Order:
-        """Submit any command; waits while too much is pending, and returns once it is durable here."""
-        order = Order(await self._submit_when_possible([command]))
-        await order.accepted()
-        return order
-
-    async def send_all(self, commands: Sequence[Command]) -> Orders:
-        """Submit commands as one run: consecutive ids, one entry, far cheaper than one by one.
-
-        Args:
-            commands: 1 to 1,024, and at most 48 KiB as they travel.
-        """
-        orders = await self._submit_when_possible(commands)
-        await orders.accepted()
-        return orders
-
-    def submit(self, command: Command) -> Order:
-        """Submit without waiting; `accepted()` and `final()` of the handle do.
-
-        Raises:
-            Busy: too much is pending; wait for some of it.
-            Others: as `buy`.
-        """
-        return Order(self.submit_all([command]))
-
     def submit_all(self, commands: Sequence[Command]) -> Orders:
         """`send_all` without waiting. Raises as `submit`."""
         driver = self._running()
@@ -620,12 +475,8 @@ class Peer:
         blob = encode_commands(commands)
         return driver.submit(blob, len(commands), lambda first_n: self._ledger.add(first_n, commands))
 
-    async def _submit_when_possible(self, commands: Sequence[Command]) -> Orders:
-        while True:
-            try:
-                return self.submit_all(commands)
-            except Busy:
-                await self._moved.wait()
+    async def _room(self) -> None:
+        await self._moved.wait()
 
     # -- locks --------------------------------------------------------------------------------------------------
 
