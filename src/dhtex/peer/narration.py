@@ -50,7 +50,8 @@ def narrate(effect: Effect, own: bytes) -> GroupEvent | None:
             text = f"view {view.number}: {names}{_tolerance(len(view.members))}{again}"
             return GroupEvent("view", text, value=str(view.number), members=view.node_ids)
         case Suspected(node_id, reason):
-            return GroupEvent("suspected", f"{short_id(node_id)} is suspected: {reason}", node_id)
+            name = short_id(node_id)
+            return GroupEvent("suspected", f"{name} is suspected: it{reason.removeprefix(name)}", node_id)
         case Unsuspected(node_id):
             return GroupEvent("unsuspected", f"{short_id(node_id)} is heard again", node_id)
         case QuorumLost(reason):
