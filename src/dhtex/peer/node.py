@@ -35,18 +35,23 @@ class Node:
         Args:
             identity: a fresh one by default.
             bootstrap: `host:port` of Grapes; none means that nobody is looked up.
-            host: where to listen; loopback unless told otherwise.
+            host: where to listen; loopback unless told otherwise. On all addresses (`0.0.0.0`, `::`), *advertise*
+                says which of them others should use.
             port: UDP; 0 lets the system choose.
             advertise: `host:port` that others should use, when that differs, as behind a NAT.
             max_datagram: bytes; more than 1,200 is for paths known to carry it, such as a LAN.
         Raises:
-            UsageError: an address is not `host:port`, or the advertised one has a name for a host.
+            UsageError: an address is not `host:port`, the advertised one has a name for a host, or is missing.
         """
         self.identity = identity if identity is not None else Identity.generate()
         self.bootstrap = tuple(bootstrap)
         for address in self.bootstrap:
             split_host_port(address)
         advertised = _advertised(advertise) if advertise else None
+        if advertised is None and _is_unspecified(host):
+            raise UsageError(
+                f"{host} listens everywhere; advertise the address others should use, as in 203.0.113.7:{port or 41000}"
+            )
         self.endpoint = Endpoint(self.identity, host, port, advertise=advertised, max_datagram=max_datagram)
         self._host = host
         self._discovery: Discovery | None = None
@@ -98,6 +103,13 @@ class Node:
     def __repr__(self) -> str:
         where = format_address(self.endpoint.advertised) if self._running else "not listening"
         return f"<Node {self.identity!r} {where}>"
+
+
+def _is_unspecified(host: str) -> bool:
+    try:
+        return ipaddress.ip_address(host).is_unspecified
+    except ValueError:
+        return False
 
 
 def _advertised(text: str) -> Address:
