@@ -161,7 +161,7 @@ async def test_4_a_cancelled_call_leaves_nothing(node: DhtNode, rogue: Rogue) ->
     task.cancel()
     with contextlib.suppress(asyncio.CancelledError):
         await task
-    assert not protocol_of(node)._calls
+    assert not protocol_of(node).calls_count
 
 
 async def test_5_a_reply_counts_only_from_the_address_asked(node: DhtNode, rogue: Rogue) -> None:
@@ -202,7 +202,7 @@ async def test_8_closing_leaves_nothing_and_says_so() -> None:
             await silent.next()
         assert pending.done()
         assert pending.result() is None
-        assert not protocol._calls
+        assert not protocol.calls_count
         assert asyncio.all_tasks() == tasks
         for use in (
             node.lookup("x"),
@@ -503,7 +503,7 @@ async def test_22_an_unproven_address_gets_no_more_bytes_than_it_sent(
 async def test_22_a_stale_token_costs_one_more_round_trip(node: DhtNode) -> None:
     async with DhtNode(bootstrap=[node.dht_address]) as asker:
         await asker.ready()
-        protocol_of(asker)._tokens_held[address_of(node)] = b"outdated"
+        protocol_of(asker)._calls._tokens_held[address_of(node)] = b"outdated"
         assert await asker.announce("svc", 4) == 2
         assert node.counters["refused"] == 1
 

@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from dht.rogue import Rogue, reply
 from dht.test_failures import address_of, protocol_of
 from dhtex.dht import DhtNode, Item, Settings, wire
+from dhtex.dht.addresses import source_of
 from dhtex.dht.limits import Rates, SourceLimits
 from dhtex.dht.stores import Announcements, Items
 from dhtex.dht.tokens import ROTATE_S, Tokens
@@ -126,7 +127,7 @@ def test_any_answers(results: list[Any], sender: bytes) -> None:
                 await use()
             assert await victim.get(Item.immutable("x").key) == Item.immutable("x")
             assert victim.counters["internal_error"] == 0
-            assert not protocol_of(victim)._calls
+            assert not protocol_of(victim).calls_count
 
     _run(scenario)
 
@@ -191,6 +192,21 @@ def test_limits_are_bounded_and_let_the_proven_through() -> None:
     limits.prove("known")
     assert sum(limits.take("known", 20.0) for _ in range(1_000)) == 1_000
     assert sum(limits.take(f"spoofed {n}", 20.0) for n in range(60)) == 50
+
+
+def test_who_owns_an_ipv6_network_is_one_source() -> None:
+    """A home line has 2^64 addresses: each of them a stranger, nothing would be limited."""
+    addresses = [(f"2001:db8:1:2::{n:x}", 7) for n in range(1, 200)]
+    assert {source_of(address) for address in addresses} == {"2001:db8:1:2::"}
+    assert source_of(("2001:db8:1:3::1", 7)) == "2001:db8:1:3::"
+    assert source_of(("192.0.2.1", 7)) == source_of(("192.0.2.1", 8)) == "192.0.2.1"
+    assert source_of(("::1", 7)) == ("::1", 7)
+    stored = Announcements(60.0, per_source_max=50)
+    for address in addresses:
+        stored.add(b"k" * 20, address, 0.0)
+    assert len(stored) == 50
+    stored.expire(61.0)
+    assert not stored._by_source
 
 
 def test_stores_are_bounded_and_the_oldest_goes_first() -> None:

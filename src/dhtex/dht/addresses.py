@@ -61,6 +61,22 @@ def from_sockaddr(sockaddr: tuple[Any, ...]) -> Address:
     return host, sockaddr[1]
 
 
+def network_of(host: str) -> str:
+    """What one party can be expected to own at the least: an IPv4 address, or the 2^64 addresses of an IPv6 network."""
+    return _prefix(host) if ":" in host else host
+
+
+@lru_cache(maxsize=8192)
+def _prefix(host: str) -> str:
+    return socket.inet_ntop(socket.AF_INET6, socket.inet_pton(socket.AF_INET6, host)[:8] + bytes(8))
+
+
+def source_of(address: Address) -> Address | str:
+    """Who is held to account for what comes from *address*: its network, on this machine each socket for itself."""
+    host = address[0]
+    return address if host in ("127.0.0.1", "::1") else network_of(host)
+
+
 def format_address(address: Address) -> str:
     """`127.0.0.1:20001`, `[::1]:20001`."""
     host, port = address

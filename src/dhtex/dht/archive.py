@@ -14,11 +14,11 @@ import logging
 from collections import OrderedDict
 from collections.abc import Iterable
 
+from dhtex.dht.calls import Answer, Outcome
 from dhtex.dht.contacts import Contact
 from dhtex.dht.items import Item, replaces
 from dhtex.dht.methods import LIFETIME_S_MAX, Found
 from dhtex.dht.network import Network
-from dhtex.dht.protocol import Answer, Outcome
 from dhtex.dht.serving import CAS_MISMATCH, REPUBLISH_S, SEQ_TOO_LOW, Serving
 from dhtex.dht.stores import Stored
 from dhtex.dht.wire import Refusal

@@ -11,9 +11,10 @@ import asyncio
 from collections.abc import Callable
 from functools import partial
 
+from dhtex.dht.calls import Answer, Outcome
 from dhtex.dht.contacts import Contact
 from dhtex.dht.methods import Found
-from dhtex.dht.protocol import Answer, Outcome, Protocol
+from dhtex.dht.protocol import Protocol
 from dhtex.dht.shortlist import Shortlist
 from dhtex.errors import NotRunning
 

@@ -15,12 +15,12 @@ import random
 from collections import Counter, OrderedDict
 from typing import NamedTuple
 
+from dhtex.dht.calls import Answer
 from dhtex.dht.contacts import Contact
 from dhtex.dht.crawl import Crawl
 from dhtex.dht.face import Address
 from dhtex.dht.methods import Found
 from dhtex.dht.network import TRIES, Network
-from dhtex.dht.protocol import Answer
 from dhtex.dht.serving import Serving
 from dhtex.dht.stores import LOOKUP_COUNT_MAX
 

@@ -16,10 +16,10 @@ from collections import deque
 from collections.abc import Callable, Sequence
 
 from dhtex.dht.addresses import from_sockaddr, split_host_port
+from dhtex.dht.calls import Answer
 from dhtex.dht.contacts import Contact
 from dhtex.dht.face import Address, BootstrapReached, BootstrapUnreachable, DhtEvent
 from dhtex.dht.network import Network
-from dhtex.dht.protocol import Answer
 from dhtex.dht.table import ID_BITS, Bucket
 
 log = logging.getLogger(__name__)

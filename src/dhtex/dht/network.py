@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import asyncio
 
+from dhtex.dht.calls import Outcome
 from dhtex.dht.contacts import Contact
 from dhtex.dht.crawl import Crawl, Visit, nothing_to_see
-from dhtex.dht.protocol import Outcome, Protocol
+from dhtex.dht.protocol import Protocol
 from dhtex.dht.settings import Settings
 from dhtex.dht.shortlist import CANDIDATES_FACTOR, Shortlist
 from dhtex.dht.table import Table
 
 SMALL_S = 10.0
 """How long a look-up that met fewer than k nodes speaks for the size of the network."""
-
 
 TRIES = 2
 """Look-ups made when fewer than k answered and others did not."""
@@ -71,7 +71,7 @@ class Network:
 
     def _measure(self, shortlist: Shortlist) -> None:
         if shortlist.is_done:
-            self._small_until_s = self.now_s + SMALL_S if shortlist.saw_fewer_than_k else 0.0
+            self._small_until_s = self.now_s + SMALL_S if shortlist.met_everybody else 0.0
 
     def contact_found(self) -> None:
         """Somebody new may know others: whether the network is small must be found out again."""

@@ -1,46 +1,38 @@
-"""The socket of a node: requests out with time-outs and repeats, requests in with limits. The package's
+"""The socket of a node: requests of others in, with limits; its own go out by `calls.py`. The package's
 protocol, made safe.
 
 `kademlia.protocol` and `rpcudp.protocol` start a task for each datagram and believe what it says. Here a
 datagram is handled where it arrives, in one place that no exception leaves:
 
     limits -> frame -> token -> arguments -> handler -> answer        a request, `serving.py`
-    known id, address asked -> frame -> result -> waiting call        a reply
+    known call, address asked -> frame -> result -> waiting call      an answer, `calls.py`
 
-Everything that does not fit is a counter and a debug line (1, 2, 5). A call is a typed method with an end: an
-answer, a refusal, a time-out, `close`; whichever comes first, nothing stays behind (3, 4, 6, 8).
+Everything that does not fit is a counter and a debug line (1, 2, 5).
 """
 
 from __future__ import annotations
 
 import asyncio
 import logging
-import secrets
 from collections import Counter, OrderedDict
 from collections.abc import Callable
-from dataclasses import dataclass, field
 from typing import Any
 
 from kademlia.protocol import KademliaProtocol
 
 from dhtex.dht import methods, wire
-from dhtex.dht.addresses import format_address, from_sockaddr
+from dhtex.dht.addresses import format_address, from_sockaddr, source_of
+from dhtex.dht.calls import Answer, Calls, Outcome
 from dhtex.dht.contacts import Contact
 from dhtex.dht.face import Address
 from dhtex.dht.limits import Rates, SourceLimits
 from dhtex.dht.serving import Refused, Serving
 from dhtex.dht.table import Table
-from dhtex.dht.timing import RESEND_AT, RoundTrips
+from dhtex.dht.timing import RoundTrips
 from dhtex.dht.tokens import Tokens
-from dhtex.errors import MalformedMessage, NotRunning, RpcError, RpcTimeout, UsageError
+from dhtex.errors import MalformedMessage, NotRunning, RpcError, RpcTimeout
 
 log = logging.getLogger(__name__)
-
-TOKENS_HELD_MAX = 4_096
-"""Tokens of others remembered; a forgotten one costs a padded question."""
-
-CALLS_MAX = 4_096
-"""Calls under way; more than a node's look-ups can start, so only a bug or abuse meets it."""
 
 SEND_BUFFER_MAX = 1_000_000
 """Bytes asyncio may queue when the kernel takes no more; beyond it datagrams are lost, as on any full queue.
@@ -55,35 +47,6 @@ SILENT_S = 20.0
 SILENT_MAX = 4_096
 
 RECENT_PUTS_MAX = 512
-
-GIVEN_UP_MAX = 1_024
-"""Calls remembered after their time-out, for an answer that still comes."""
-
-
-@dataclass(frozen=True, slots=True)
-class Answer:
-    """A checked reply: who answered (empty for a client), and what."""
-
-    sender: bytes
-    result: Any
-
-
-Outcome = Answer | wire.Refusal | None
-"""How a call ended; None is a time-out, an improper answer, or the end of the node."""
-
-
-@dataclass(slots=True, eq=False)
-class _Call:
-    address: Address
-    method: str
-    args: tuple[Any, ...]
-    future: asyncio.Future[Outcome]
-    on_late: Callable[[], None] | None
-    datagram: bytes = b""
-    sent_s: list[float] = field(default_factory=list)
-    tries: int = 0
-    token_renewed: bool = False
-    timer: asyncio.TimerHandle | None = field(default=None)
 
 
 class Protocol(KademliaProtocol):  # type: ignore[misc]  # kademlia and rpcudp ship no types
@@ -109,11 +72,8 @@ class Protocol(KademliaProtocol):  # type: ignore[misc]  # kademlia and rpcudp s
         self.counters: Counter[str] = Counter()
         self.on_new_contact: Callable[[Contact], None] | None = None
         self.on_lost_contact: Callable[[Contact], None] | None = None
-        self.round_trips = RoundTrips()
         self._serving = serving
-        self._calls: dict[bytes, _Call] = {}
-        self._given_up: OrderedDict[bytes, _Call] = OrderedDict()
-        self._tokens_held: OrderedDict[Address, bytes] = OrderedDict()
+        self._calls = Calls(self.loop, self.sender, self._send, self._answered_by, self.counters)
         self._tokens = Tokens(self.loop.time())
         self._limits = SourceLimits(rates, self.loop.time())
         self._recent_puts: OrderedDict[tuple[Address, bytes], bytes] = OrderedDict()
@@ -134,7 +94,7 @@ class Protocol(KademliaProtocol):  # type: ignore[misc]  # kademlia and rpcudp s
 
     def connection_lost(self, error: Exception | None) -> None:
         self.transport = None
-        self._end_calls()
+        self._calls.close()
         if not self.closed.done():
             self.closed.set_result(None)
 
@@ -146,14 +106,7 @@ class Protocol(KademliaProtocol):  # type: ignore[misc]  # kademlia and rpcudp s
         """End every call and close the socket; `closed` tells when that is done."""
         if self.transport is not None:
             self.transport.close()
-        self._end_calls()
-
-    def _end_calls(self) -> None:
-        for call in list(self._calls.values()):
-            if not call.future.done():
-                call.future.set_result(None)
-        self._recent_puts.clear()
-        self._given_up.clear()
+        self._calls.close()
 
     def _send(self, datagram: bytes, address: Address) -> None:
         transport = self.transport
@@ -186,7 +139,7 @@ class Protocol(KademliaProtocol):  # type: ignore[misc]  # kademlia and rpcudp s
             if data[:1] == b"\x00":
                 self._receive_request(data, address)
             else:
-                self._receive_answer(data, address)
+                self._calls.receive(data, address)
         except MalformedMessage as error:
             self.counters[f"malformed_{error.reason}"] += 1
             log.debug("dropped a datagram from %s: %s", format_address(address), error)
@@ -198,7 +151,7 @@ class Protocol(KademliaProtocol):  # type: ignore[misc]  # kademlia and rpcudp s
 
     def _receive_request(self, data: bytes, address: Address) -> None:
         now_s = self.loop.time()
-        source = address if address[0] in ("127.0.0.1", "::1") else address[0]
+        source = source_of(address)
         if not self._limits.take(source, now_s):
             self.counters["over_limit"] += 1
             return
@@ -287,124 +240,7 @@ class Protocol(KademliaProtocol):  # type: ignore[misc]  # kademlia and rpcudp s
         """
         if self.transport is None or self.transport.is_closing():
             raise NotRunning("the DHT node is closed; use it inside its `async with`")
-        future: asyncio.Future[Outcome] = self.loop.create_future()
-        if len(self._calls) >= CALLS_MAX:
-            self.counters["calls_overflow"] += 1
-            future.set_result(None)
-            return future
-        call = _Call(address, method, args, future, on_late)
-        call_id = secrets.token_bytes(wire.CALL_ID_SIZE)
-        call.datagram = self._encode(call_id, call)
-        if len(call.datagram) > wire.DATAGRAM_SIZE_MAX:
-            raise UsageError(
-                f"a request of {len(call.datagram)} bytes is over the limit of {wire.DATAGRAM_SIZE_MAX}"
-            )
-        self._calls[call_id] = call
-        future.add_done_callback(lambda _: self._forget(call_id))
-        self._try(call_id, call)
-        return future
-
-    def _encode(self, call_id: bytes, call: _Call) -> bytes:
-        token = self._tokens_held.get(call.address, b"")
-        message_id = b"%b%c" % (call_id, len(call.sent_s))
-        return wire.encode_request(message_id, call.method, self.sender, token, call.args, pad=not token)
-
-    def _try(self, call_id: bytes, call: _Call) -> None:
-        wait_units = RESEND_AT[call.tries] - (RESEND_AT[call.tries - 1] if call.tries else 0)
-        call.tries += 1
-        self._transmit(call)
-        call.timer = self.loop.call_later(wait_units * self.round_trips.unit_s, self._on_timer, call_id, call)
-
-    def _transmit(self, call: _Call) -> None:
-        datagram = wire.repeated(call.datagram, len(call.sent_s)) if call.sent_s else call.datagram
-        call.sent_s.append(self.loop.time())
-        self._send(datagram, call.address)
-
-    def _on_timer(self, call_id: bytes, call: _Call) -> None:
-        if call.future.done():
-            return
-        if call.tries == len(RESEND_AT):
-            self.counters["timeouts"] += 1
-            self._given_up[call_id] = call
-            if len(self._given_up) > GIVEN_UP_MAX:
-                self._given_up.popitem(last=False)
-            call.future.set_result(None)
-            return
-        if call.on_late is not None:
-            call.on_late()
-            call.on_late = None
-        if not call.future.done():
-            self.counters["resent"] += 1
-            self._try(call_id, call)
-
-    def _forget(self, call_id: bytes) -> None:
-        call = self._calls.pop(call_id, None)
-        if call is not None and call.timer is not None:
-            call.timer.cancel()
-
-    def _receive_answer(self, data: bytes, address: Address) -> None:
-        call_id = data[1 : wire.HEADER_SIZE - 1]
-        call = self._given_up.get(call_id)
-        is_late = call is not None
-        if call is None:
-            call = self._calls.get(call_id)
-        if call is None or (call.future.done() and not is_late):
-            self.counters["unknown_reply"] += 1
-            return
-        if call.address != address:
-            self.counters["foreign_reply"] += 1
-            return
-        if is_late:
-            self._receive_late(data, self._given_up.pop(call_id))
-            return
-        try:
-            message = wire.decode(data)
-            if isinstance(message, wire.Request):
-                raise MalformedMessage("kind")
-            if isinstance(message, wire.Reply):
-                result = methods.parse_result(call.method, message.result)
-        except MalformedMessage:
-            call.future.set_result(
-                None
-            )  # it came from where it should and is improper: waiting brings nothing
-            raise
-        if isinstance(message, wire.Refusal):
-            self._accept_refusal(call, message)
-            return
-        self._learn(call, message)
-        call.future.set_result(Answer(message.sender, result))
-
-    def _receive_late(self, data: bytes, call: _Call) -> None:
-        """An answer to a call that was given up: who sent it lives, and answers take so long now."""
-        self.counters["late_reply"] += 1
-        message = wire.decode(data)
-        if not isinstance(message, wire.Request):
-            self._learn(call, message)
-
-    def _learn(self, call: _Call, message: wire.Reply | wire.Refusal) -> None:
-        """What any proper answer tells beside its result."""
-        transmission = message.message_id[-1]
-        if transmission < len(call.sent_s):
-            self.round_trips.answered(self.loop.time() - call.sent_s[transmission])
-        if message.token:
-            self._hold_token(call.address, message.token)
-        if message.sender:
-            self.heard_from(Contact(message.sender, call.address))
-
-    def _accept_refusal(self, call: _Call, refusal: wire.Refusal) -> None:
-        self._learn(call, refusal)
-        if refusal.code == "token" and refusal.token and not call.token_renewed:
-            call.token_renewed = True
-            call.datagram = self._encode(refusal.message_id[: wire.CALL_ID_SIZE], call)
-            self._transmit(call)
-            return
-        call.future.set_result(refusal)
-
-    def _hold_token(self, address: Address, token: bytes) -> None:
-        self._tokens_held[address] = token
-        self._tokens_held.move_to_end(address)
-        if len(self._tokens_held) > TOKENS_HELD_MAX:
-            self._tokens_held.popitem(last=False)
+        return self._calls.begin(address, method, args, on_late)
 
     async def call(self, address: Address, method: str, *args: Any) -> Answer:
         """Ask and wait for the answer.
@@ -421,7 +257,20 @@ class Protocol(KademliaProtocol):  # type: ignore[misc]  # kademlia and rpcudp s
             raise RpcError(outcome.code, outcome.text)
         return outcome
 
+    @property
+    def round_trips(self) -> RoundTrips:
+        """How long answers take."""
+        return self._calls.round_trips
+
+    @property
+    def calls_count(self) -> int:
+        """Calls under way."""
+        return len(self._calls)
+
     # --- who is there ---
+
+    def _answered_by(self, node_id: bytes, address: Address) -> None:
+        self.heard_from(Contact(node_id, address))
 
     def heard_from(self, contact: Contact) -> None:
         """A contact whose address is proved sent a proper message: it belongs into the table."""

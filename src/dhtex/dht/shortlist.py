@@ -186,16 +186,23 @@ class Shortlist:
         )
 
     @property
-    def saw_fewer_than_k(self) -> bool:
-        """True when so few nodes were named in all, dead ones included, that there are no others."""
-        return len(self._by_id) + len(self._silent) < self._ksize
+    def met_everybody(self) -> bool:
+        """True when fewer than k nodes were named in all and most of them answered: there are no others.
+
+        When most did not, because nothing arrives at the moment or somebody makes nodes up, those who know
+        of more were perhaps not heard.
+        """
+        met = len(self._by_id) + len(self._silent)
+        return met < self._ksize and 2 * self._answered_count > met
 
     @property
     def is_thin(self) -> bool:
         """True when fewer than k answered and others did not: who only those know may be missing."""
-        statuses = [candidate.status for candidate in self._candidates]
-        answered = statuses.count(Status.ANSWERED)
-        return answered < min(self._ksize, len(statuses))
+        return self._answered_count < min(self._ksize, len(self._candidates))
+
+    @property
+    def _answered_count(self) -> int:
+        return sum(candidate.status is Status.ANSWERED for candidate in self._candidates)
 
     def result(self) -> list[Contact]:
         """The k closest that answered, nearest first."""

@@ -12,6 +12,7 @@ from collections import OrderedDict
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
+from dhtex.dht.addresses import network_of
 from dhtex.dht.face import Address
 from dhtex.dht.items import Item, replaces
 
@@ -44,10 +45,11 @@ class Announcements:
         self.expire(now_s)
         record = (key, address)
         is_new = record not in self._ends
-        source = self._by_source.setdefault(address[0], OrderedDict())
+        owner = network_of(address[0])
+        source = self._by_source.setdefault(owner, OrderedDict())
         if is_new:
             self._make_room(key, source)
-            source = self._by_source.setdefault(address[0], source)
+            source = self._by_source.setdefault(owner, source)
         self._ends[record] = now_s + self.age_s
         self._ends.move_to_end(record)
         source[record] = None
@@ -75,10 +77,11 @@ class Announcements:
         del addresses[address]
         if not addresses:
             del self._by_key[key]
-        source = self._by_source[address[0]]
+        owner = network_of(address[0])
+        source = self._by_source[owner]
         del source[record]
         if not source:
-            del self._by_source[address[0]]
+            del self._by_source[owner]
         return True
 
     def expire(self, now_s: float) -> None:
