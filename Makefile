@@ -8,7 +8,7 @@ PYTEST := $(BIN)/python -m pytest -n 4 --dist loadscope
 UV := $(shell command -v uv 2>/dev/null)
 
 .DEFAULT_GOAL := help
-.PHONY: help venv demo test test-fast lint format types imports check test-lowest hunt soak model bench-matching bench-replication clean
+.PHONY: help venv demo test test-fast lint format types imports check test-lowest hunt soak model bench-matching bench-replication bench-grape clean
 
 help:  ## show this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
@@ -88,6 +88,11 @@ bench-replication:  ## orders final on three processes, beside PySyncObj, JetStr
 	@command -v etcd >/dev/null || echo "etcd is not here: apt install etcd-server"
 	@command -v nats-server /usr/sbin/nats-server >/dev/null || echo "JetStream is not here: apt install nats-server"
 	@.venv-bench/bin/python benchmarks/replication.py $(BENCH_OPTIONS)
+
+bench-grape:  ## a Grape beside the original from npm (needs wrk; node and npm for the original; BENCH_OPTIONS="--seconds 0.5")
+	@test -x .venv-bench/bin/python || $(PYTHON) -m venv .venv-bench
+	@.venv-bench/bin/python -m pip install --quiet --disable-pip-version-check --editable . uvloop
+	@.venv-bench/bin/python benchmarks/grape.py $(BENCH_OPTIONS)
 
 clean:  ## remove what the other commands made
 	@rm -rf $(VENV) .venv-bench $(VENV)-lowest .coverage* htmlcov .mypy_cache .ruff_cache .import_linter_cache .pytest_cache .hypothesis dist
