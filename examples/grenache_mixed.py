@@ -1,8 +1,7 @@
 """Node and Python find each other through dhtex Grapes: a Node client calls a Python service, and the reverse.
 
 Needs node, and npm to install Grenache's clients into a scratch folder the first time. Without them only the Python
-side
-runs: a Python client calls the Python service.
+side runs: a Python client calls the Python service.
 """
 
 import asyncio
@@ -21,9 +20,8 @@ from dhtex.grenache import GrenacheClient, GrenacheService
 PACKAGE = {
     "private": True,
     "dependencies": {"grenache-nodejs-link": "1.0.2", "grenache-nodejs-http": "1.0.2"},
-    "overrides": {
-        "@bitfinex/lib-js-util-base": "2.1.0"
-    },  # its dependant names a repository; the registry has it too
+    # Its dependant names a repository; the registry has it too.
+    "overrides": {"@bitfinex/lib-js-util-base": "2.1.0"},
 }
 
 NODE_PEER = """

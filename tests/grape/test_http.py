@@ -57,6 +57,8 @@ STREAMS = {
     ),
     "no host": (b"GET / HTTP/1.1\r\n\r\n", [400]),
     "old": (b"GET / HTTP/1.0\r\n\r\n", [b""]),
+    "older": (b"GET /\r\n\r\n", [b""]),
+    "a version nobody made": (b"GET / HTTP/1.2\r\nHost: g\r\n\r\n", [400]),
     "garbage": (b"garbage\r\n\r\n", [400]),
     "bare line feeds": (b"GET / HTTP/1.1\nHost: g\n\n", [400]),
     "unknown method": (b"FOO / HTTP/1.1\r\nHost: g\r\n\r\n", [400]),
@@ -235,6 +237,13 @@ async def test_deep_and_odd_json(caplog: pytest.LogCaptureFixture) -> None:
         ({"b": 1, "a": "x", "n": None}, b"d1:a1:x1:bi1ee"),
         (["a", None, 1], b"l1:ai1ee"),
         ("é", b"2:\xc3\xa9"),
+        (2**53, b"i9007199254740992e"),
+        (2**62, b"i-4611686018427388000e"),
+        (-(2**62), b"i-4611686018427388000e"),
+        (1e21, b"i3875820019684212700e"),
+        (442220129275239252, b"i442220129275239230e"),
+        (123456789012345678901234567890, b"i-4362897323387257000e"),
+        (-0.5, b"i0e"),
     ],
 )
 def test_values_are_bencoded_as_the_original_does(value: Any, encoded: bytes) -> None:

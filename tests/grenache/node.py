@@ -91,6 +91,7 @@ async def started(
         "node",
         str(PROGRAMS / program),
         *map(str, args),
+        stdin=asyncio.subprocess.PIPE,
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.PIPE,
         env={**os.environ, "NODE_PATH": str(modules), **environment},

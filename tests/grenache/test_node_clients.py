@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import json
 import re
 from collections.abc import AsyncIterator
 from typing import Any
@@ -92,6 +93,37 @@ async def test_node_peers_find_each_other_and_talk(kind: str) -> None:
     assert seen["failure"]["err"] == "ERR_ON_PURPOSE"
     assert sorted(answer["from"] for answer in seen["map"]["res"]) == sorted(ports)
     assert seen["nobody"]["err"] == "ERR_GRAPE_LOOKUP_EMPTY"
+
+
+async def test_the_links_cache_and_retry() -> None:
+    """A Grape that starts while the link retries, a service that moves behind its cache, a Grape that ends."""
+    port = free_port()
+    async with started("retry.js", f"http://127.0.0.1:{port}") as link, contextlib.AsyncExitStack() as stack:
+
+        async def seen() -> Any:
+            return json.loads(await line_of(link))
+
+        def go_on() -> None:
+            assert link.stdin is not None
+            link.stdin.write(b"\n")
+
+        assert (await seen())["refused"]["err"] == "ECONNREFUSED"
+        go_on()
+        assert await seen() == {"retrying": True}
+        grape = await stack.enter_async_context(Grape(http_port=port))
+        go_on()
+        there = {"err": None, "res": ["127.0.0.1:1337"]}
+        assert await seen() == {"late": {"err": None, "res": 1}, "lookup": there}
+        await grape.unannounce("svc", 1337)
+        await grape.announce("svc", 1338)
+        go_on()
+        assert await seen() == {"cached": there, "asked": {"err": None, "res": ["127.0.0.1:1338"]}}
+        await stack.aclose()
+        go_on()
+        assert await seen() == {
+            "cachedWithoutGrape": {"err": None, "res": ["127.0.0.1:1338"]},
+            "other": {"err": "ECONNREFUSED", "res": None},
+        }
 
 
 async def test_python_calls_a_node_service() -> None:

@@ -28,7 +28,8 @@ METHODS = frozenset(
     b"MKCALENDAR LINK UNLINK SOURCE QUERY".split()
 )
 
-_REQUEST_LINE = re.compile(rb"([A-Z-]+) ([!-~\x80-\xff]+) HTTP/(\d)\.(\d)\r\n")
+# No version is HTTP/0.9, to Node's parser; to both, an answer to any but 1.1 ends with the connection.
+_REQUEST_LINE = re.compile(rb"([A-Z-]+) ([!-~\x80-\xff]+)(?: HTTP/(0\.9|1\.0|1\.1|2\.0))?\r\n")
 _HEADER = re.compile(rb"([!#$%&'*+.^_`|~0-9A-Za-z-]+):[ \t]*([^\x00-\x08\x0a-\x1f\x7f]*)")
 _DIGITS = re.compile(rb"[0-9]{1,18}")
 _CHUNK_SIZE = re.compile(rb"([0-9A-Fa-f]{1,15})[ \t]*(;[^\x00-\x08\x0a-\x1f\x7f]*)?")
@@ -179,13 +180,13 @@ class Parser:
         method, target, version = (
             bytes(line[1]).decode(),
             bytes(line[2]).decode("latin-1"),
-            (line[3], line[4]),
+            line[3],
         )
         del line  # it holds the buffer
         lines = bytes(buffer[line_end + 1 : end]).split(b"\r\n") if end > line_end else []
         del buffer[: end + 4]
         self._method, self._target = method, target
-        self._begin_body(_headers(lines), is_1_1=version == (b"1", b"1"))
+        self._begin_body(_headers(lines), is_1_1=version == b"1.1")
         if self._oversized and self._state is _State.BODY:
             return self._too_large()
         if self._state is _State.HEAD:

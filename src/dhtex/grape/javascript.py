@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import math
 import re
+from decimal import Decimal
 from functools import lru_cache
 from typing import Any
 
@@ -158,13 +159,15 @@ def to_bencode_value(value: Any) -> bencode.Value | None:
 
 
 def _bencode_integer(value: float) -> int:
-    """The integer below 2**62 in size that the original's encoder makes of a number: towards zero."""
-    if not math.isfinite(value):
+    """The integer the original's encoder makes of a number: right below 2**53, and of any other what doubles and
+    the 32 bits of JavaScript's `<<` leave of it. The key of a value depends on it.
+    """
+    number = float(value)
+    if not math.isfinite(number):
         return 0
-    sign = -1 if value < 0 else 1
-    magnitude = int(abs(value))
-    high, low = _int32(magnitude // 0x80000000), magnitude % 0x80000000
-    return sign * (high * 0x80000000 + low)
+    half = float(1 << 31)
+    made = _int32(int(number / half)) * half + _int32(int(math.fmod(number, half)))
+    return int(Decimal(repr(made)))  # its shortest digits, then zeros, as JavaScript writes a double
 
 
 def _int32(value: int) -> int:
