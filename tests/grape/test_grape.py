@@ -9,8 +9,10 @@ from pathlib import Path
 
 import pytest
 
-from dhtex.dht import BootstrapReached, BootstrapUnreachable, DhtClient, Item, Settings
+from dhtex.dht import Address, BootstrapReached, BootstrapUnreachable, DhtClient, Item, Settings
 from dhtex.dht.addresses import split_host_port
+from dhtex.dht.state import StateFile
+from dhtex.dht.stores import Stored
 from dhtex.errors import PortInUse, RpcError, UsageError
 from dhtex.grape import Grape
 from dhtex.identity import Identity
@@ -227,6 +229,25 @@ async def test_values_come_back_from_a_restarted_network_of_two(tmp_path: Path) 
         await b.ready()
         for grape in (a, b):
             assert [await grape.get(item.key) for item in items] == items
+
+
+async def test_a_value_is_saved_when_it_is_put(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Not at the next of regular times: both Grapes of a network may be killed before it comes."""
+    monkeypatch.setattr("dhtex.dht.state.SAVE_S", 3_600.0)
+    saved: asyncio.Queue[set[bytes]] = asyncio.Queue()
+    loop = asyncio.get_running_loop()
+    save = StateFile.save
+
+    def watched(
+        file: StateFile, contacts: list[Address], items: dict[bytes, Stored], offset_s: float
+    ) -> None:
+        save(file, contacts, items, offset_s)
+        loop.call_soon_threadsafe(saved.put_nowait, set(items))
+
+    monkeypatch.setattr(StateFile, "save", watched)
+    async with Grape(http_port=None, data_dir=tmp_path) as grape:
+        key = await grape.put(Item.immutable("kept"))
+        assert await asyncio.wait_for(saved.get(), 10) == {key}
 
 
 async def test_ports_in_use_are_one_sentence() -> None:

@@ -333,6 +333,8 @@ class _Running:
         self._memory = None
         if file is not None:
             self._memory = Memory(file, self._known_addresses, self._held_items)
+            if serving is not None:
+                serving.items.on_put = self._memory.changed
             self._tasks.append(_started(self._memory.run))
 
     def _known_addresses(self) -> list[Address]:
@@ -360,6 +362,8 @@ class _Running:
 
     def _contact_found(self, contact: Contact) -> None:
         self._feed.tell(ContactFound(contact.id, contact.address))
+        if self._memory is not None:
+            self._memory.changed()
         self.network.contact_found()
         self.directory.contact_found()
         self.archive.contact_found()
@@ -368,6 +372,8 @@ class _Running:
     def _contact_lost(self, contact: Contact) -> None:
         self.keeper.lost(contact)
         self._feed.tell(ContactLost(contact.id, contact.address))
+        if self._memory is not None:
+            self._memory.changed()
 
     async def close(self) -> None:
         """End tasks, calls and the socket, in this order, and wait for each."""

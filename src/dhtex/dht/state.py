@@ -26,8 +26,8 @@ from dhtex.errors import JournalCorrupt, JournalForeign, JournalLocked, Malforme
 
 log = logging.getLogger(__name__)
 
-SAVE_S = 2.0
-"""Pause between saves: what a killed node may forget."""
+SAVE_S = 0.5
+"""Pause after a save: what a killed node may forget of much that changes; the first change is saved at once."""
 
 APPLICATION_ID = 0x64687467  # "dhtg"
 
@@ -200,12 +200,19 @@ class Memory:
         self._contacts = contacts
         self._items = items
         self._saved: tuple[list[Address], dict[bytes, Stored]] | None = None
+        self._changed = asyncio.Event()
+
+    def changed(self) -> None:
+        """There is something to save."""
+        self._changed.set()
 
     async def run(self) -> None:
-        """Save every two seconds what changed, until cancelled."""
+        """Save what changed, until cancelled."""
         while True:
-            await asyncio.sleep(SAVE_S)
+            await self._changed.wait()
+            self._changed.clear()
             await self._save()
+            await asyncio.sleep(SAVE_S)
 
     async def _save(self) -> None:
         contacts, items = self._contacts(), self._items()
@@ -216,6 +223,7 @@ class Memory:
             await asyncio.shield(asyncio.to_thread(self._file.save, contacts, items, end_offset_s))
         except StorageError as error:
             log.warning("%s; trying again in %g s", error, SAVE_S)
+            self.changed()
             return
         self._saved = contacts, items
 

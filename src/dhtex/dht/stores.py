@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import random
 from collections import OrderedDict
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 
 from dhtex.dht.addresses import network_of
@@ -123,6 +123,7 @@ class Items:
     def __init__(self, *, count_max: int = 5_000) -> None:
         self._count_max = count_max
         self._stored: OrderedDict[bytes, Stored] = OrderedDict()
+        self.on_put: Callable[[], None] | None = None
 
     def __len__(self) -> int:
         return len(self._stored)
@@ -157,14 +158,18 @@ class Items:
         held = self._stored.get(key)
         if held is not None and not replaces(item, held.item):
             if item == held.item:
-                self._stored[key] = Stored(item, max(end_s, held.end_s), republish_s)
-                self._stored.move_to_end(key)
+                self._keep(key, Stored(item, max(end_s, held.end_s), republish_s))
             return False
-        self._stored[key] = Stored(item, end_s, republish_s)
+        self._keep(key, Stored(item, end_s, republish_s))
+        return True
+
+    def _keep(self, key: bytes, stored: Stored) -> None:
+        self._stored[key] = stored
         self._stored.move_to_end(key)
         if len(self._stored) > self._count_max:
             self._stored.popitem(last=False)
-        return True
+        if self.on_put is not None:
+            self.on_put()
 
     def due(self, now_s: float, next_s: float) -> list[tuple[bytes, Stored]]:
         """Forget what is over; of the rest, what is to be offered now. Each is due again at *next_s*."""
