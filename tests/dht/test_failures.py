@@ -1,7 +1,7 @@
 """The 26 ways the package breaks an embedding program (`design: grape`), each tried with datagrams on real sockets.
 
-The number in a test's name is the number there. What is no matter of datagrams (17 apart, 24, 25, 26) is tried on the
-part that was at fault.
+The number in a test's name is the number there. What is no matter of datagrams alone (25, 26) is
+tried on the part that was at fault as well.
 """
 
 from __future__ import annotations
@@ -10,7 +10,9 @@ import asyncio
 import contextlib
 import logging
 import os
+import pickle
 import random
+import threading
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -19,15 +21,16 @@ import msgpack
 import pytest
 
 from dht.rogue import Rogue, reply
-from dhtex.dht import DhtNode, Item, Settings, key_of, wire
+from dhtex.dht import DhtNode, Item, Settings, key_of, methods, wire
 from dhtex.dht.addresses import split_host_port
 from dhtex.dht.contacts import Contact, pack_contacts
 from dhtex.dht.face import Address
 from dhtex.dht.items import VALUE_SIZE_MAX
 from dhtex.dht.network import TRIES
 from dhtex.dht.protocol import Protocol
+from dhtex.dht.state import StateFile
 from dhtex.dht.table import Table
-from dhtex.errors import NotRunning, RpcError, RpcTimeout, UsageError
+from dhtex.errors import JournalCorrupt, NotRunning, RpcError, RpcTimeout, UsageError
 from dhtex.identity import Identity
 
 FAST = Settings(retry_s=0.05, retry_s_max=0.2)
@@ -558,6 +561,70 @@ def test_25_find_neighbors_returns_the_closest() -> None:
         target = source.randbytes(20)
         want = sorted(held, key=lambda contact: contact.long_id ^ int.from_bytes(target, "big"))[:8]
         assert table.find_neighbors(target) == want
+
+
+async def test_25_who_asks_is_told_the_closest(node: DhtNode, rogue: Rogue) -> None:
+    """The same over the socket: 20 questions to a node that knows many."""
+    source = random.Random(26)
+    for n in range(400):
+        protocol_of(node).heard_from(Contact(source.randbytes(20), ("127.0.0.1", 1 + n)))
+    held = node.contacts
+    assert len(held) > 2 * node.settings.ksize
+    for _ in range(20):
+        target = source.randbytes(20)
+        answer = await rogue.ask(address_of(node), "find_node", target, sender=b"")
+        assert isinstance(answer, wire.Reply)
+        want = sorted(held, key=lambda contact: contact.long_id ^ int.from_bytes(target, "big"))
+        found = methods.parse_result("find_node", answer.result)
+        assert isinstance(found, methods.Found)
+        assert list(found.contacts) == want[: 2 * node.settings.ksize]
+
+
+async def test_26_a_pickle_is_refused_and_left_as_it_was(tmp_path: Path) -> None:
+    """The package's state would run what is in it."""
+    state, ran = tmp_path / "grape.sqlite", tmp_path / "ran"
+
+    class Trap:
+        def __reduce__(self) -> Any:
+            return Path.touch, (ran,)
+
+    trap = pickle.dumps(Trap())
+    state.write_bytes(trap)
+    with pytest.raises(JournalCorrupt, match="move it away"):
+        await DhtNode(state=state).__aenter__()
+    assert not ran.exists()
+    assert state.read_bytes() == trap
+
+
+async def test_26_a_node_that_ends_waits_for_a_save_under_way(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Two threads at one SQLite connection, one of them closing it, end the process."""
+    under_way = [0]
+    go_on, begun = threading.Event(), asyncio.Event()
+    loop = asyncio.get_running_loop()
+    save, close = StateFile.save, StateFile.close
+
+    def watched_save(file: StateFile, *rest: Any) -> None:
+        under_way[0] += 1
+        assert under_way[0] == 1
+        loop.call_soon_threadsafe(begun.set)
+        go_on.wait(10)
+        save(file, *rest)
+        under_way[0] -= 1
+
+    def watched_close(file: StateFile) -> None:
+        assert under_way[0] == 0
+        close(file)
+
+    monkeypatch.setattr(StateFile, "save", watched_save)
+    monkeypatch.setattr(StateFile, "close", watched_close)
+    async with DhtNode(state=tmp_path / "grape.sqlite") as node:
+        await node.put(Item.immutable("kept"))
+        await begun.wait()
+        loop.call_later(0.1, go_on.set)
+    async with DhtNode(state=tmp_path / "grape.sqlite") as node:
+        assert await node.get(Item.immutable("kept").key) == Item.immutable("kept")
 
 
 async def test_26_state_survives_a_restart_without_pickle(tmp_path: Path) -> None:

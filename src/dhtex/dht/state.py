@@ -201,6 +201,7 @@ class Memory:
         self._items = items
         self._saved: tuple[list[Address], dict[bytes, Stored]] | None = None
         self._changed = asyncio.Event()
+        self._saving: asyncio.Task[None] | None = None
 
     def changed(self) -> None:
         """There is something to save."""
@@ -211,7 +212,9 @@ class Memory:
         while True:
             await self._changed.wait()
             self._changed.clear()
-            await self._save()
+            # Cancelled here, the thread goes on with the file: `close` waits for it.
+            self._saving = asyncio.create_task(self._save())
+            await asyncio.shield(self._saving)
             await asyncio.sleep(SAVE_S)
 
     async def _save(self) -> None:
@@ -220,7 +223,7 @@ class Memory:
             return
         end_offset_s = time.time() - asyncio.get_running_loop().time()
         try:
-            await asyncio.shield(asyncio.to_thread(self._file.save, contacts, items, end_offset_s))
+            await asyncio.to_thread(self._file.save, contacts, items, end_offset_s)
         except StorageError as error:
             log.warning("%s; trying again in %g s", error, SAVE_S)
             self.changed()
@@ -229,5 +232,7 @@ class Memory:
 
     async def close(self) -> None:
         """Save once more and let go of the file."""
+        if self._saving is not None:
+            await self._saving
         await self._save()
         await asyncio.to_thread(self._file.close)
