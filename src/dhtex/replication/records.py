@@ -9,7 +9,10 @@ of the records it made durable, in order. A store that keeps tables instead of r
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+import heapq
+from bisect import bisect_right
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import islice
 from typing import Any, Final, NamedTuple
 
 import msgpack
@@ -270,7 +273,9 @@ class DurableState:
         self.compacted_chains = b""
         self.logs: dict[bytes, list[Entry]] = {}
         self.pending: dict[int, Pending] = {}
-        self._closed: dict[OrderKey, HistoryItem] = {}  # views, and entries of views before the installed one
+        self._closed: list[
+            HistoryItem
+        ] = []  # views, and entries of views before the installed one, ascending
         for record in records:
             self.apply(record)
 
@@ -304,22 +309,22 @@ class DurableState:
             return  # an observer asks again for what its final mark did not cover when it went down
         log.append(entry)
         if entry.origin == self.node_id:
-            end = entry.first_n + entry.count
-            for first_n in [n for n in self.pending if entry.first_n <= n < end]:
-                del self.pending[first_n]
+            for n in range(entry.first_n, entry.first_n + entry.count if self.pending else 0):
+                self.pending.pop(n, None)
 
     def _install(self, view: View) -> None:
         if self.view is None:
             self.lineage = view.id
         else:
             cut = dict(zip(self.view.node_ids, view.cut, strict=True))
-            for origin, log in self.logs.items():
-                for entry in log:
-                    if entry.seq <= cut.get(origin, 0):
-                        self._closed[entry.key] = entry
-                    elif origin == self.node_id:
-                        self.pending[entry.first_n] = Pending(entry.first_n, entry.count, entry.commands)
-        self._closed[view.key] = view
+            final = [
+                entry for origin, log in self.logs.items() for entry in log if entry.seq <= cut.get(origin, 0)
+            ]
+            self._closed += sorted(final, key=_key_of)
+            for entry in self.logs.get(self.node_id, []):
+                if entry.seq > cut.get(self.node_id, 0):
+                    self.pending[entry.first_n] = Pending(entry.first_n, entry.count, entry.commands)
+        self._closed.append(view)
         self.view, self.vote, self.logs = view, None, {}
         self.final = max(self.final, FinalMark(view.key, self.final.position, self.final.digest))
 
@@ -329,7 +334,7 @@ class DurableState:
         if snapshot.key > self.final.key:
             for entry in self.logs.get(self.node_id, []):
                 self.pending[entry.first_n] = Pending(entry.first_n, entry.count, entry.commands)
-            self._closed = {snapshot.view.key: snapshot.view}
+            self._closed = [snapshot.view]
             self.lineage, self.view, self.vote, self.logs = snapshot.lineage, snapshot.view, None, {}
             self.final = FinalMark(snapshot.key, snapshot.position, snapshot.digest)
             self.compacted, self.compacted_chains = snapshot.key, snapshot.chains
@@ -339,8 +344,7 @@ class DurableState:
     def _compact(self, key: OrderKey, chains: bytes) -> None:
         if key > self.compacted:
             self.compacted, self.compacted_chains = key, chains
-        for old in [k for k in self._closed if k <= key and not (self.view and k == self.view.key)]:
-            del self._closed[old]
+        self._closed = [item for item in self._closed if item.key > key or item is self.view]
         for origin, log in self.logs.items():
             self.logs[origin] = [entry for entry in log if entry.key > key]
 
@@ -349,13 +353,9 @@ class DurableState:
 
         Complete only if *after* ≥ `compacted`.
         """
-        items = dict(self._closed)
-        items.update(
-            (entry.key, entry) for log in self.logs.values() for entry in log if entry.key <= self.final.key
-        )
-        for key in sorted(items):
-            if key > after:
-                yield items[key]
+        parts: list[Sequence[HistoryItem]] = [self._closed, *self.logs.values()]
+        kept = (_between(items, after, self.final.key) for items in parts)
+        return heapq.merge(*kept, key=_key_of)
 
     def read_archive(self, after: OrderKey, limit_bytes: int) -> list[HistoryItem] | None:
         """What answers a `ReadArchive` effect; None when history after *after* is no longer complete."""
@@ -396,8 +396,8 @@ class DurableState:
         state = cls(node_id)
         for item in history:
             if isinstance(item, View):
-                state._closed.update((entry.key, entry) for log in state.logs.values() for entry in log)
-                state._closed[item.key] = item
+                state._closed += sorted((entry for log in state.logs.values() for entry in log), key=_key_of)
+                state._closed.append(item)
                 state.view, state.logs = item, {}
             else:
                 state.logs.setdefault(item.origin, []).append(item)
@@ -411,6 +411,15 @@ class DurableState:
         state.compacted_chains = compacted_chains
         state.pending = {item.first_n: item for item in pending}
         return state
+
+
+def _key_of(item: HistoryItem) -> OrderKey:
+    return item.key
+
+
+def _between(items: Sequence[HistoryItem], after: OrderKey, to: OrderKey) -> Iterator[HistoryItem]:
+    """The items with keys in (after, to], of items ascending by key."""
+    return islice(items, bisect_right(items, after, key=_key_of), bisect_right(items, to, key=_key_of))
 
 
 def pending_in_order(pending: Iterable[Pending]) -> list[Pending]:
