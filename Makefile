@@ -89,7 +89,7 @@ bench-replication:  ## orders final on three processes, beside PySyncObj, JetStr
 	@command -v nats-server /usr/sbin/nats-server >/dev/null || echo "JetStream is not here: apt install nats-server"
 	@.venv-bench/bin/python benchmarks/replication.py $(BENCH_OPTIONS)
 
-bench-grape:  ## a Grape beside the original from npm (needs wrk; node and npm for the original; BENCH_OPTIONS="--seconds 0.5")
+bench-grape:  ## a Grape beside the original from npm (needs wrk; node and npm for the original; BENCH_OPTIONS="--seconds 1")
 	@test -x .venv-bench/bin/python || $(PYTHON) -m venv .venv-bench
 	@.venv-bench/bin/python -m pip install --quiet --disable-pip-version-check --editable . uvloop
 	@.venv-bench/bin/python benchmarks/grape.py $(BENCH_OPTIONS)

@@ -1,7 +1,7 @@
 """A Grape beside the original: the same requests, the same run, ratios.
 
     python benchmarks/grape.py                  # everything, about three minutes
-    python benchmarks/grape.py --seconds 0.5    # quick
+    python benchmarks/grape.py --seconds 1      # quick
 
 Needs `wrk` (Debian: apt-get install wrk) and, for the original, node and npm; without them dhtex is measured alone. Two
 Grapes of each kind run on loopback, each in its own process; wrk talks to one. Each case is measured in turns, so that
@@ -162,13 +162,13 @@ def fill(grapes: Grapes) -> str:
     return key
 
 
-def wrk(script: str, url: str, connections: int, seconds: float) -> float:
+def wrk(script: str, url: str, connections: int, seconds: int) -> float:
     """Requests a second; those that failed do not count."""
     with tempfile.NamedTemporaryFile("w", suffix=".lua") as file:
         file.write(script)
         file.flush()
         output = subprocess.run(
-            ["wrk", "-t1", f"-c{connections}", f"-d{seconds:g}s", "-s", file.name, url],
+            ["wrk", "-t1", f"-c{connections}", f"-d{seconds}s", "-s", file.name, url],
             check=True,
             capture_output=True,
             text=True,
@@ -179,7 +179,7 @@ def wrk(script: str, url: str, connections: int, seconds: float) -> float:
     return float(found[1])
 
 
-def measure(all_grapes: dict[str, Grapes], seconds: float) -> dict[tuple[str, int], list[float]]:
+def measure(all_grapes: dict[str, Grapes], seconds: int) -> dict[tuple[str, int], list[float]]:
     """The median rate of each kind for every script at 1 and 32 connections, measured in turns."""
     keys = {name: fill(grapes) for name, grapes in all_grapes.items()}
     rates: dict[tuple[str, int], list[float]] = {}
@@ -223,7 +223,7 @@ def original_command() -> list[str] | None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--seconds", type=float, default=2.0, help="length of each turn")
+    parser.add_argument("--seconds", type=int, default=2, help="length of each turn; wrk takes whole ones")
     seconds = parser.parse_args().seconds
     if shutil.which("wrk") is None:
         raise SystemExit("this needs wrk (Debian: apt-get install wrk)")
