@@ -42,17 +42,32 @@ def environment(dev: bool = True) -> dict[str, str]:
     }
 
 
+def without_slow_callbacks(stderr: str) -> str:
+    """*stderr* without dev mode's word that a busy machine made a callback slow."""
+    return "\n".join(line for line in stderr.splitlines() if not SLOW_CALLBACK.search(line))
+
+
 def run(*arguments: str, stdin: str = "", timeout: float = PATIENCE_S) -> subprocess.CompletedProcess[str]:
     """Run `dhtex` to its end."""
-    return subprocess.run(
-        [*DHTEX, *arguments],
+    return finished(*DHTEX, *arguments, stdin=stdin, timeout=timeout)
+
+
+def finished(
+    *command: str, stdin: str | None = None, cwd: Path | None = None, timeout: float = PATIENCE_S
+) -> subprocess.CompletedProcess[str]:
+    """Run a program to its end."""
+    done = subprocess.run(
+        command,
         input=stdin,
+        cwd=cwd,
         capture_output=True,
         text=True,
         timeout=timeout,
         env=environment(),
         check=False,
     )
+    done.stderr = without_slow_callbacks(done.stderr)
+    return done
 
 
 class Process:
@@ -114,9 +129,8 @@ class Process:
 
     @property
     def stderr(self) -> str:
-        """What it said on standard error, without dev mode's word that a busy machine made a callback slow."""
-        lines = self._stderr_path.read_text(encoding="utf-8").splitlines()
-        return "\n".join(line for line in lines if not SLOW_CALLBACK.search(line))
+        """What it said on standard error."""
+        return without_slow_callbacks(self._stderr_path.read_text(encoding="utf-8"))
 
     def tell(self, *lines: str) -> None:
         """Type *lines* into it."""

@@ -8,7 +8,6 @@ import re
 import shlex
 import shutil
 import socket
-import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -17,7 +16,7 @@ import pytest
 from click.testing import CliRunner
 
 from dhtex.cli import main
-from e2e.dhtex_process import PATIENCE_S, Process, environment
+from e2e.dhtex_process import Process, finished
 from e2e.test_market import assert_agree, assert_quiet
 
 pytestmark = pytest.mark.e2e
@@ -50,10 +49,7 @@ def following_text(path: Path, block: str) -> str:
 
 def run_program(*command: str, cwd: Path, stdin: str | None = None) -> str:
     """Run a program that ends by itself and has nothing to say on standard error; its output."""
-    done = subprocess.run(
-        [sys.executable, *command], cwd=cwd, input=stdin, capture_output=True, text=True, timeout=PATIENCE_S,
-        env=environment(), check=False,
-    )  # fmt: skip
+    done = finished(sys.executable, *command, cwd=cwd, stdin=stdin)
     assert done.returncode == 0, done.stdout + done.stderr
     assert done.stderr == ""
     return done.stdout

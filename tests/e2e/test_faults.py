@@ -15,7 +15,17 @@ from pathlib import Path
 
 import pytest
 
-from e2e.dhtex_process import DHTEX, PATIENCE_S, Event, Process, dht_address, environment, grape, peer
+from e2e.dhtex_process import (
+    DHTEX,
+    PATIENCE_S,
+    Event,
+    Process,
+    dht_address,
+    environment,
+    finished,
+    grape,
+    peer,
+)
 from e2e.network import Namespaces, Network, Proxy, Weather
 from e2e.test_market import assert_agree, assert_quiet, facts, market
 
@@ -265,15 +275,7 @@ def is_clock(event: Event) -> bool:
 @pytest.mark.parametrize("closed", ["<&-", ">&-", "<&- >&- 2>&-"])
 def test_a_peer_bears_that_its_streams_are_closed(closed: str) -> None:
     command = f"echo 'buy 1 1' | {shlex.join(DHTEX)} peer --bn '' --ephemeral {closed}"
-    done = subprocess.run(
-        command,
-        shell=True,
-        capture_output=True,
-        text=True,
-        timeout=PATIENCE_S,
-        env=environment(),
-        check=False,
-    )
+    done = finished("sh", "-c", command)
     assert done.returncode == 0
     assert done.stderr == ""
 
