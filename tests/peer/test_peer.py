@@ -27,6 +27,7 @@ from dhtex import (
     UsageError,
 )
 from dhtex.dht.addresses import format_address
+from dhtex.journal import inspect
 
 
 @pytest.fixture
@@ -109,6 +110,16 @@ async def test_a_peer_goes_on_from_its_journal(tmp_path: Path) -> None:
         second = await (await peer.buy("1", price="50", account="other")).final()
         assert second.order.n == first.order.n + 1
         assert second.trades[0].maker == first.order
+
+
+async def test_the_journal_of_a_peer_that_left_is_as_far_as_the_peer_was(tmp_path: Path) -> None:
+    async with Peer("BTC-USD", data_dir=tmp_path) as peer:
+        for _ in range(3):
+            await (await peer.buy("1", price="5")).final()
+        last = peer.position()
+    (journal,) = (tmp_path / "journals").glob("*.journal")
+    found = inspect(journal)
+    assert (found.position, found.digest) == (last.number, last.digest)
 
 
 async def test_locks_exclude_and_pass_on_in_order(grape: str) -> None:

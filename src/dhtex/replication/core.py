@@ -134,6 +134,8 @@ class Core:
         if phase is not self.phase:
             invariant(phase in TRANSITIONS[self.phase], f"no way from {self.phase.value} to {phase.value}")
             self.phase = phase
+            if phase is Phase.LEFT:
+                self.outbox.flush_mark()  # nothing more comes that would take it along
         self.tell_role()
 
     def tell_role(self) -> None:
