@@ -177,6 +177,15 @@ async def test_a_client_uses_the_network_and_stores_nothing() -> None:
         assert b"p" * 20 not in [contact.id for contact in a.node.contacts + b.node.contacts]
 
 
+async def test_a_client_tells_a_newcomer_that_never_called_at_it() -> None:
+    async with Grape(http_port=None) as a, DhtClient(bootstrap=[a.dht_address]) as client:
+        await client.ready()
+        assert await client.announce("svc", 1) == 1
+        async with Grape(http_port=None, bootstrap=[a.dht_address]) as b:
+            await b.ready()
+            assert await client.announce("svc", 1) == 2
+
+
 async def test_mutable_items_follow_bep_44() -> None:
     owner = Identity(bytes(31) + b"\x09")
     async with Grape(http_port=None) as a, Grape(http_port=None, bootstrap=[a.dht_address]) as b:

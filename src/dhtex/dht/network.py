@@ -82,9 +82,11 @@ class Network:
         """True when a look-up met fewer than k nodes a moment ago, and nobody new was heard from since.
 
         How many are in the table does not tell: a node that joined a large network a moment ago, or on a
-        machine so busy that answers are lost, knows few of many.
+        machine so busy that answers are lost, knows few of many. And nobody new calls at a client.
         """
-        return self._small_until_s > self.now_s and len(self.table) < self.settings.ksize
+        return (
+            not self.is_client and self._small_until_s > self.now_s and len(self.table) < self.settings.ksize
+        )
 
     async def closest(self, key: bytes) -> list[Contact]:
         """The k closest live contacts, nearest first.
