@@ -22,9 +22,12 @@ pytestmark = pytest.mark.e2e
 
 @contextlib.asynccontextmanager
 async def command(*args: str, **environment: str) -> AsyncIterator[asyncio.subprocess.Process]:
-    """A running `dhtex grape`; every warning is an error there. Killed with the block when it still runs."""
+    """A running `dhtex grape`; every warning is an error there. Killed with the block when it still runs.
+
+    Not in Python's development mode: its event loop writes of every callback over 100 ms, on a busy machine any.
+    """
     process = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-X", "dev", "-W", "error", "-m", "dhtex", "grape", *args),
+        *(sys.executable, "-W", "error", "-m", "dhtex", "grape", *args),
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.PIPE,
         env={**os.environ, **environment},
