@@ -2,8 +2,7 @@
 safe.
 
 Names are the work of `directory.py`, items of `archive.py`, staying part of the network of `keeper.py`. This
-file ties
-them to one socket and one life: nothing of a node is left when its `async with` ends (8).
+file ties them to one socket and one life: nothing of a node is left when its `async with` ends (8).
 """
 
 from __future__ import annotations

@@ -53,5 +53,3 @@ class Settings:
 
 
 DEFAULTS = Settings()
-
-DEFAULTS = Settings()
