@@ -37,7 +37,7 @@ def market(
 
 def facts(process: Process, position: int) -> tuple[int, str]:
     """Position and digest, once *position* is reached."""
-    status = process.ask(f"status {position}", "status")
+    status = process.ask(f"status {position}" if position else "status", "status")
     return status["position"], status["digest"]
 
 
