@@ -287,6 +287,7 @@ class Author:
         records: list[Record] = [Installed(view)]
         if closed is not None:
             cut = dict(zip(closed.node_ids, view.cut, strict=True))
+            records = [*self._closing_mark(cut), Installed(view)]
             for origin, log in self.state.logs.items():
                 for entry in log:
                     if entry.seq <= cut.get(origin, 0):
@@ -296,6 +297,16 @@ class Author:
                         self._next_n[origin] = min(self._next_n[origin], entry.first_n)
         self._last_seq, self._last_timestamp = {}, {}
         return records
+
+    def _closing_mark(self, cut: dict[bytes, int]) -> list[Record]:
+        """All within the cut is final then; what is beyond may sort before the last of it."""
+        final = self.state.final
+        entries = [entry for log in self.state.logs.values() for entry in log if entry.key > final.key]
+        within = [entry for entry in entries if entry.seq <= cut.get(entry.origin, 0)]
+        if not within:
+            return []
+        position = final.position + sum(entry.count for entry in within)
+        return [FinalMark(max(entry.key for entry in within), position, _digest(position))]
 
     def _snapshot(self) -> list[Record]:
         view, final = self.state.view, self.state.final

@@ -84,7 +84,7 @@ class MemoryStore:
     def _install(self, view: View) -> None:
         if self._view is not None:
             cut = dict(zip(self._view.node_ids, view.cut, strict=True))
-            first = bisect.bisect_right(self._keys, self._final)
+            first = bisect.bisect_left(self._keys, self._view.key)
             rest = [
                 item
                 for item in self._items[first:]

@@ -8,7 +8,7 @@ from __future__ import annotations
 import contextlib
 import logging
 import sqlite3
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from typing import Final
 
@@ -27,7 +27,7 @@ from dhtex.replication.records import (
     Withdrawn,
     record_to_bytes,
 )
-from dhtex.replication.values import Entry, OrderKey, Snapshot, View
+from dhtex.replication.values import Entry, Snapshot, View
 
 logger = logging.getLogger(__name__)
 
@@ -175,18 +175,20 @@ class Store:
         if marks.view is None:
             lineage = view.id
         else:
-            self._void(dict(zip(marks.view.node_ids, view.cut, strict=True)), marks.final.key)
+            self._void(marks.view, view.cut)
         self._write_view(view)
         final = max(marks.final, FinalMark(view.key, marks.final.position, marks.final.digest))
         self._marks = replace(marks, lineage=lineage, view=view, vote=None, final=final)
         self._last_seq = {}
 
-    def _void(self, cut: dict[bytes, int], final: OrderKey) -> None:
-        """Take out what lies beyond *cut*: nothing that is final ever does. Own commands in it become pending."""
-        rows = self._db.execute(
-            "SELECT id, origin, seq FROM entries WHERE (view, timestamp, origin) > (?, ?, ?)", final
-        )
-        void = [(row, origin) for row, origin, seq in rows if seq > cut.get(origin, 0)]
+    def _void(self, closed: View, cut: Sequence[int]) -> None:
+        """Take out what of *closed* lies beyond *cut*; own commands in it become pending.
+
+        It may sort before what is final: entries of others with later timestamps can be within the cut.
+        """
+        last = dict(zip(closed.node_ids, cut, strict=True))
+        rows = self._db.execute("SELECT id, origin, seq FROM entries WHERE view = ?", (closed.number,))
+        void = [(row, origin) for row, origin, seq in rows if seq > last.get(origin, 0)]
         for row, origin in void:
             if origin == self._node_id:
                 (raw,) = self._db.execute("SELECT raw FROM entries WHERE id = ?", (row,)).fetchone()
