@@ -56,7 +56,8 @@ def entry(name: str) -> str:
         return f"{text}\nMembers: {', '.join(f'`{member.name}`' for member in subject)}.\n"
     if issubclass(subject, Exception):
         return f"{text}\nExit code {subject.exit_code}.\n"
-    body = "\n".join(line for base in _described(subject) for line in _members(base))
+    bodies = ("\n".join(_members(base)).strip() for base in _described(subject))
+    body = "\n\n".join(filter(None, bodies))
     return f"{text}\n```python\nclass {name}:\n{textwrap.indent(body, '    ')}\n```\n"
 
 
@@ -75,6 +76,7 @@ def _members(subject: type) -> Iterator[str]:
         elif isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
             is_abstract = "abstractmethod" in map(ast.unparse, node.decorator_list)
             if node.name == "__init__" or not (node.name.startswith("_") or is_abstract):
+                yield ""
                 yield from _function(node)
 
 
