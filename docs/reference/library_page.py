@@ -16,8 +16,11 @@ PAGE: Final = Path(__file__).with_name("library.md")
 
 LINE_MAX: Final = 100
 
+INTERNAL: Final = ("Called by ", "Made by ")
+"""How the docstring begins of what other files of the package need, and nobody else."""
+
 SECTIONS: Final = {
-    "Take part": ("Peer", "Node", "Identity", "Founding", "Grape"),
+    "Take part": ("Peer", "Node", "Identity", "Founding", "Held", "Grape"),
     "Orders": ("Order", "Orders", "OrderStatus", "Result", "Position", "OpenOrder"),
     "Listen": ("TradeReport", "BookChange", "GroupEvent", "Depth", "Level"),
     "The engine alone": (
@@ -25,7 +28,7 @@ SECTIONS: Final = {
         *("Side", "Kind", "TimeInForce", "SelfTrade"),
     ),
     "Errors": (
-        *("DhtexError", "UsageError", "OrderError", "NotRunning", "Busy", "FellBehind"),
+        *("DhtexError", "UsageError", "OrderError", "NotRunning", "Busy", "FellBehind", "LockLost"),
         *("PeerError", "NetworkError", "StorageError"),
     ),
 }
@@ -75,7 +78,10 @@ def _members(subject: type) -> Iterator[str]:
                 yield ast.unparse(node).replace("'", '"')
         elif isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
             is_abstract = "abstractmethod" in map(ast.unparse, node.decorator_list)
-            if node.name == "__init__" or not (node.name.startswith("_") or is_abstract):
+            is_internal = (ast.get_docstring(node) or "").startswith(INTERNAL)
+            if not is_internal and (
+                node.name == "__init__" or not (node.name.startswith("_") or is_abstract)
+            ):
                 yield ""
                 yield from _function(node)
 

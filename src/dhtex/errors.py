@@ -48,6 +48,10 @@ class Busy(DhtexError):
     """Too much is pending already; wait for some of it to become final, then try again."""
 
 
+class LockLost(DhtexError):
+    """The lease of a lock ended while it was held; what it protects may be another node's by now."""
+
+
 class FellBehind(DhtexError):
     """A reader of events was slower than the events for too long; some are missing from its view."""
 

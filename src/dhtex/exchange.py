@@ -41,7 +41,7 @@ class Applied:
         count: commands applied.
         timestamp: of all of them, microseconds since the epoch.
         orders: what the engine made of each run of orders; events are made when asked for.
-        locks: `(n, event)` of every lock request.
+        locks: `(position, event)` of every step of a lock; the position is that of the request that caused it.
         changes: levels as the entry left them, each once a run of orders that touched it; none unless `watched`.
     """
 
@@ -140,9 +140,9 @@ class Exchange:
                 changes += self._changes(result)
                 digested.append(result.digest_bytes)
             else:
-                events = self.locks.apply(request, node_id=batch.origin, timestamp=batch.timestamp)
-                locks += [(n, event) for event in events]
-                digested += [msgpack.packb([e.name, e.node_id, str(e.outcome), e.until]) for e in events]
+                events = self.locks.apply(request, node_id=batch.origin, n=n, timestamp=batch.timestamp)
+                locks += [(position, event) for event in events]
+                digested += [msgpack.packb([e.name, e.node_id, str(e.outcome), e.n, e.until]) for e in events]
             n += count
             position += count
         self._keep(batch, position - (batch.count - skip), skip, tuple(orders), tuple(locks), tuple(changes))

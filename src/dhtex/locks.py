@@ -2,17 +2,20 @@
 
 Lamport's mutual exclusion without its messages: requests queue in the total order (timestamp, node id),
 which every peer sees alike, so the head of the queue holds the lock and no round of replies is needed. A
-lock is held for a lease: before a command with timestamp t, every lease that ended at or before t expires,
-so a crashed holder blocks nobody for longer than it asked for, and no timer decides anything.
+lock is held for a lease: before a request with timestamp t, every lease that ended at or before t expires, in
+the order of their ends. No timer decides anything; whoever waits asks again when the holder's lease is over
+(`dhtex.peer.locking`), so a crashed holder blocks nobody for longer than it asked for.
 
 Source: Lamport, *Time, Clocks, and the Ordering of Events in a Distributed System*, 1978, pages 560-561.
 """
 
 from __future__ import annotations
 
+import bisect
 from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
+from typing import NamedTuple
 
 import msgpack
 
@@ -47,12 +50,16 @@ class LockEvent:
         name: the lock.
         node_id: whose request it was, 20 bytes.
         outcome: what happened.
-        until: end of the lease, microseconds since the epoch, when *outcome* is `GRANTED`; else 0.
+        n: number of that node's command which this is about: the one that is answered, or else the last one with
+            which the node asked for the lock. So an answer to a request that was taken back is no answer to the next.
+        until: microseconds since the epoch. Of `GRANTED`, the end of the lease; of `WAITING`, the end of the
+            holder's; else 0.
     """
 
     name: str
     node_id: bytes
     outcome: Outcome
+    n: int
     until: int = 0
 
 
@@ -90,12 +97,23 @@ class LockRequest:
                 raise MalformedMessage("type", "a lock request is (name, lease)")
 
 
+class _Claim(NamedTuple):
+    """A node in the queue of a lock: how long it wants it, and the number of its last request."""
+
+    lease: int
+    n: int
+
+
 @dataclass(slots=True)
 class _Lock:
-    """The queue of one lock; its head holds it until *until*."""
+    """The queue of one lock, in order of request; its head holds it until *until*."""
 
-    queue: dict[bytes, int]  # node id -> lease, in order of request
+    queue: dict[bytes, _Claim]
     until: int
+
+    @property
+    def holder(self) -> bytes:
+        return next(iter(self.queue))
 
 
 class LockTable:
@@ -103,74 +121,84 @@ class LockTable:
 
     def __init__(self) -> None:
         self._locks: dict[str, _Lock] = {}
+        self._ends: list[tuple[int, str]] = []  # (until, name) of every lock, ascending
 
     def holder(self, name: str) -> bytes | None:
         """The node id that holds *name*, or None."""
         lock = self._locks.get(name)
-        return next(iter(lock.queue)) if lock else None
+        return None if lock is None else lock.holder
 
-    def apply(self, request: LockRequest, *, node_id: bytes, timestamp: int) -> list[LockEvent]:
-        """Every step that *request* of *node_id* at *timestamp* (microseconds) causes, in order."""
+    def apply(self, request: LockRequest, *, node_id: bytes, n: int, timestamp: int) -> list[LockEvent]:
+        """Every step that *request*, the command *n* of *node_id* at *timestamp* (microseconds), causes, in order."""
         events = self._expire(timestamp)
         if request.lease:
-            events += self._acquire(request, node_id, timestamp)
+            events.append(self._acquire(request.name, node_id, _Claim(request.lease, n), timestamp))
         else:
-            events += self._release(request.name, node_id, timestamp)
+            events += self._release(request.name, node_id, n, timestamp)
         return events
 
     def _expire(self, timestamp: int) -> list[LockEvent]:
         events: list[LockEvent] = []
-        ended = sorted((lock.until, name) for name, lock in self._locks.items() if lock.until <= timestamp)
-        for _, name in ended:
+        while self._ends and self._ends[0][0] <= timestamp:
+            until, name = self._ends[0]
             lock = self._locks[name]
-            # Several leases may have run out one after the other since the last command.
-            while lock.queue and lock.until <= timestamp:
-                holder = next(iter(lock.queue))
-                events.append(LockEvent(name, holder, Outcome.EXPIRED))
-                events += self._pass_on(name, holder, lock.until)
+            holder = lock.holder
+            events.append(LockEvent(name, holder, Outcome.EXPIRED, lock.queue[holder].n))
+            events += self._pass_on(name, until)
         return events
 
-    def _acquire(self, request: LockRequest, node_id: bytes, timestamp: int) -> list[LockEvent]:
-        lock = self._locks.get(request.name)
+    def _acquire(self, name: str, node_id: bytes, claim: _Claim, timestamp: int) -> LockEvent:
+        lock = self._locks.get(name)
         if lock is None:
             if len(self._locks) >= LOCKS_MAX:
-                return [LockEvent(request.name, node_id, Outcome.REFUSED)]
-            until = timestamp + request.lease
-            self._locks[request.name] = _Lock({node_id: request.lease}, until)
-            return [LockEvent(request.name, node_id, Outcome.GRANTED, until)]
-        if next(iter(lock.queue)) == node_id:
-            lock.until = timestamp + request.lease
-            lock.queue[node_id] = request.lease
-            return [LockEvent(request.name, node_id, Outcome.GRANTED, lock.until)]
+                return LockEvent(name, node_id, Outcome.REFUSED, claim.n)
+            lock = self._locks[name] = _Lock({node_id: claim}, 0)
+            return self._grant(name, lock, timestamp)
         if node_id not in lock.queue and len(lock.queue) > WAITERS_MAX:
-            return [LockEvent(request.name, node_id, Outcome.REFUSED)]
-        lock.queue[node_id] = request.lease  # asking again keeps the place
-        return [LockEvent(request.name, node_id, Outcome.WAITING)]
+            return LockEvent(name, node_id, Outcome.REFUSED, claim.n)
+        lock.queue[node_id] = claim  # asking again keeps the place
+        if lock.holder == node_id:
+            self._forget_end(name, lock)
+            return self._grant(name, lock, timestamp)
+        return LockEvent(name, node_id, Outcome.WAITING, claim.n, lock.until)
 
-    def _release(self, name: str, node_id: bytes, timestamp: int) -> list[LockEvent]:
+    def _release(self, name: str, node_id: bytes, n: int, timestamp: int) -> list[LockEvent]:
         lock = self._locks.get(name)
         if lock is None or node_id not in lock.queue:
-            return [LockEvent(name, node_id, Outcome.REFUSED)]
-        released = [LockEvent(name, node_id, Outcome.RELEASED)]
-        if next(iter(lock.queue)) == node_id:
-            return released + self._pass_on(name, node_id, timestamp)
+            return [LockEvent(name, node_id, Outcome.REFUSED, n)]
+        released = [LockEvent(name, node_id, Outcome.RELEASED, n)]
+        if lock.holder == node_id:
+            return released + self._pass_on(name, timestamp)
         del lock.queue[node_id]
         return released
 
-    def _pass_on(self, name: str, holder: bytes, timestamp: int) -> list[LockEvent]:
-        """Take *name* from *holder* at *timestamp* and grant it to the next in the queue, if any."""
+    def _pass_on(self, name: str, timestamp: int) -> list[LockEvent]:
+        """Take *name* from its holder at *timestamp* and grant it to the next in the queue, if any."""
         lock = self._locks[name]
-        del lock.queue[holder]
+        self._forget_end(name, lock)
+        del lock.queue[lock.holder]
         if not lock.queue:
             del self._locks[name]
             return []
-        node_id, lease = next(iter(lock.queue.items()))
-        lock.until = timestamp + lease
-        return [LockEvent(name, node_id, Outcome.GRANTED, lock.until)]
+        return [self._grant(name, lock, timestamp)]
+
+    def _grant(self, name: str, lock: _Lock, timestamp: int) -> LockEvent:
+        """The head of the queue holds the lock from *timestamp* on."""
+        holder = lock.holder
+        claim = lock.queue[holder]
+        lock.until = timestamp + claim.lease
+        bisect.insort(self._ends, (lock.until, name))
+        return LockEvent(name, holder, Outcome.GRANTED, claim.n, lock.until)
+
+    def _forget_end(self, name: str, lock: _Lock) -> None:
+        del self._ends[bisect.bisect_left(self._ends, (lock.until, name))]
 
     def snapshot(self) -> bytes:
         """The whole state; equal tables give equal bytes."""
-        rows = [[name, lock.until, list(lock.queue.items())] for name, lock in sorted(self._locks.items())]
+        rows = [
+            [name, lock.until, [[node_id, *claim] for node_id, claim in lock.queue.items()]]
+            for name, lock in sorted(self._locks.items())
+        ]
         packed: bytes = msgpack.packb(rows)
         return packed
 
@@ -182,9 +210,15 @@ class LockTable:
         """
         try:
             rows = msgpack.unpackb(snapshot, raw=False, strict_map_key=False)
-            self._locks = {
-                str(name): _Lock({bytes(node): int(lease) for node, lease in queue}, int(until))
+            locks = {
+                str(name): _Lock(
+                    {bytes(node_id): _Claim(int(lease), int(n)) for node_id, lease, n in queue}, int(until)
+                )
                 for name, until, queue in rows
             }
         except (ValueError, TypeError, msgpack.UnpackException) as error:
             raise MalformedMessage("snapshot", "not a lock table") from error
+        if not all(lock.queue for lock in locks.values()):
+            raise MalformedMessage("snapshot", "a lock that nobody holds")
+        self._locks = locks
+        self._ends = sorted((lock.until, name) for name, lock in locks.items())

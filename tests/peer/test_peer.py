@@ -122,22 +122,6 @@ async def test_the_journal_of_a_peer_that_left_is_as_far_as_the_peer_was(tmp_pat
     assert (found.position, found.digest) == (last.number, last.digest)
 
 
-async def test_locks_exclude_and_pass_on_in_order(grape: str) -> None:
-    async with Peer("BTC-USD", bootstrap=[grape]) as alice, Peer("BTC-USD", bootstrap=[grape]) as bob:
-        log: list[str] = []
-
-        async def work(peer: Peer, name: str) -> None:
-            async with peer.lock("settlement", lease_s=60):
-                log.append(f"{name} in")
-                await (await peer.buy("1", price="1")).final()
-                log.append(f"{name} out")
-
-        await asyncio.gather(work(alice, "a"), work(bob, "b"), work(alice, "c"), work(bob, "d"))
-        assert len(log) == 8
-        for entered, left in zip(log[::2], log[1::2], strict=True):
-            assert entered.split() == [left.split()[0], "in"]
-
-
 async def test_the_group_is_told_of_and_leaving_is_no_suspicion(grape: str) -> None:
     async with Peer("BTC-USD", bootstrap=[grape]) as alice:
         events = alice.group_events()

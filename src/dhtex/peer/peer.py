@@ -139,7 +139,7 @@ class Peer(Trading):
         self._exchange = Exchange(self.spec)
         self.book = Book(self.spec, self._exchange.engine)
         self._ledger = Ledger(self.spec, self.node_id)
-        self._locks = Locks(self._submit_lock)
+        self._locks = Locks(self._submit_lock, lambda: now().wall)
         self._trades: Stream[TradeReport] = Stream()
         self._changes: Stream[BookChange] = Stream()
         self._events: Stream[GroupEvent] = Stream()
@@ -250,7 +250,7 @@ class Peer(Trading):
         await driver.close()
         self._driver = None
         self._ledger.abandon()
-        self._locks.close()
+        self._locks.fail(NotRunning("the peer was closed while a lock was waited for"))
         self._wake()
 
     def _end(self) -> None:
@@ -326,9 +326,9 @@ class Peer(Trading):
     def _apply(self) -> None:
         for applied in self._exchange.take_applied():
             self._ledger.finalize(applied)
-            for _, event in applied.locks:
+            for position, event in applied.locks:
                 if event.node_id == self.node_id:
-                    self._locks.on_event(event)
+                    self._locks.on_event(event, position)
             if self._trades:
                 self._trades.publish(*trades_of(self.spec, applied))
             if self._changes:
@@ -359,6 +359,7 @@ class Peer(Trading):
         self._failed = error
         self._publish(GroupEvent("failed", str(error)))
         self._ledger.abandon()
+        self._locks.fail(error)
         self._wake()
 
     # -- what it is ---------------------------------------------------------------------------------------------
@@ -469,11 +470,14 @@ class Peer(Trading):
 
     def submit_all(self, commands: Sequence[Command]) -> Orders:
         """`send_all` without waiting. Raises as `submit`."""
-        driver = self._running()
-        if self._observe:
-            raise UsageError("an observer submits nothing; start without observe to trade")
+        driver = self._submitting()
         blob = encode_commands(commands)
         return driver.submit(blob, len(commands), lambda first_n: self._ledger.add(first_n, commands))
+
+    def _submitting(self) -> Driver:
+        if self._observe:
+            raise UsageError("an observer submits nothing; start without observe to trade")
+        return self._running()
 
     async def _room(self) -> None:
         await self._moved.wait()
@@ -481,20 +485,21 @@ class Peer(Trading):
     # -- locks --------------------------------------------------------------------------------------------------
 
     def lock(self, name: str, lease_s: float = 30.0) -> contextlib.AbstractAsyncContextManager[Held]:
-        """`async with peer.lock("settlement"):` one node at a time, in the order of asking.
+        """`async with peer.lock("settlement") as held:` one node at a time, in the order of asking.
 
         Args:
             name: 1 to 64 bytes of UTF-8.
             lease_s: seconds after which it is no longer held, so that a crash blocks nobody for longer; up to an hour.
+                `held.renew()` begins another lease; `held.token` tells a later holder from an earlier one.
         Raises:
-            UsageError: a name or lease out of range.
-            Busy: too many locks or waiters.
-            NotRunning: the peer was closed while it waited.
+            UsageError: a name or lease out of range, or an observer asks.
+            Busy: too many locks or waiters, or too much is pending.
+            NotRunning, StorageError: the peer was closed, or its journal failed, while it waited.
         """
         return self._locks.hold(name, lease_s)
 
-    def _submit_lock(self, request: LockRequest) -> None:
-        self._running().submit(encode_lock(request), 1, lambda first_n: None)
+    def _submit_lock(self, request: LockRequest) -> int:
+        return self._submitting().submit(encode_lock(request), 1, lambda n: n)
 
     # -- streams ------------------------------------------------------------------------------------------------
 
