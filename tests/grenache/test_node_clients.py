@@ -7,12 +7,14 @@ import contextlib
 import json
 import re
 from collections.abc import AsyncIterator
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from dhtex.grape import Grape
 from dhtex.grenache import GrenacheClient, GrenacheService, Link, ServiceError, ServiceNotFound
+from e2e.dhtex_process import Process
 from grenache.node import free_port, line_of, node_modules, output_of, started
 
 pytestmark = pytest.mark.e2e
@@ -162,3 +164,19 @@ async def test_node_calls_a_python_service() -> None:
 async def test_python_rpc_through_the_original_grape() -> None:
     async with two_originals() as (a, b), GrenacheService(a, "py", _echo), GrenacheClient(b) as client:
         assert (await client.request("py", 5))["echo"] == 5
+
+
+async def test_a_node_program_trades_through_a_peer_process(tmp_path: Path) -> None:
+    async with two_grapes() as (near, far):
+        with Process(
+            tmp_path, "peer", "peer", "--ephemeral", "--found", "--bn", "", "--grenache", near
+        ) as peer:
+            started_as = await asyncio.to_thread(peer.hear_event, "started")
+            seen = await output_of("trade.js", far)
+            assert seen["placed"]["status"] == "open"
+            assert seen["refused"].startswith("ERR_ORDER: price 1.001 is not a multiple of the tick")
+            assert seen["book"]["bids"] == [["50.00", "100"]]
+            assert started_as["services"] == ["dhtex:BTC-USD", f"dhtex:BTC-USD:{started_as['node'][:8]}"]
+            assert await asyncio.to_thread(peer.end) == 0
+        async with Link(far) as link:
+            assert await link.lookup("dhtex:BTC-USD") == []

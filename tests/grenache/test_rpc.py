@@ -56,6 +56,11 @@ async def test_calls_and_errors(caplog: pytest.LogCaptureFixture) -> None:
                 for body in (b"", b"{", b"[]", b"5", b"[" * 5000, b"\xff"):
                     async with http.post(f"http://127.0.0.1:{service.port}/", data=body) as response:
                         assert response.status == 500
+                for header in ("Origin", "Sec-Fetch-Site"):  # a web page, through the browser that shows it
+                    async with http.post(
+                        f"http://127.0.0.1:{service.port}/", data=b'["r","one",1]', headers={header: "null"}
+                    ) as response:
+                        assert response.status == 403
             assert await client.request("one", 1) == ["one", 1]
         async with GrenacheClient(url) as client:
             with pytest.raises(ServiceNotFound):

@@ -24,7 +24,9 @@ from dhtex.matching import MarketSpec
 from dhtex.peer import Durability, Founding, Peer, default_data_dir
 
 if TYPE_CHECKING:
-    from dhtex.gateway import Gateway
+    from dhtex.gateway import Gateway, GrenacheGateway
+
+    Gateways = tuple[Gateway | None, GrenacheGateway | None]
 
 _DURABILITY: Final = click.Choice(("fsync", "os"))
 
@@ -69,6 +71,12 @@ _DURABILITY: Final = click.Choice(("fsync", "os"))
     help="Serve it on --host, where anybody can trade as this peer; else on loopback.",
 )
 @click.option("--api-name", multiple=True, help="A host name under which clients reach the API; repeatable.")
+@click.option(
+    "--grenache",
+    metavar="URL",
+    default=None,
+    help="Serve Grenache clients too, announced through this Grape's HTTP API.",
+)
 @click.option("--json", "as_json", is_flag=True, help="One JSON object a line instead of text.")
 @log_options
 def peer(
@@ -91,6 +99,7 @@ def peer(
     api: int | None,
     api_public: bool,
     api_name: tuple[str, ...],
+    grenache: str | None,
     as_json: bool,
     log_level: str,
     log_json: bool,
@@ -121,18 +130,22 @@ def peer(
             max_datagram=max_datagram,
         )
 
-    def serve(peer: Peer) -> Gateway | None:
-        if api is None:
-            return None
-        from dhtex.gateway import Gateway  # noqa: PLC0415  # aiohttp takes a third of a second to import
+    def serve(peer: Peer) -> Gateways:
+        if api is None and grenache is None:
+            return None, None
+        from dhtex.gateway import Gateway, GrenacheGateway  # noqa: PLC0415  # aiohttp takes long to import
 
-        return Gateway(peer, host if api_public else "127.0.0.1", api, public=api_public, hosts=api_name)
+        where = host if api_public else "127.0.0.1"
+        return (
+            None if api is None else Gateway(peer, where, api, public=api_public, hosts=api_name),
+            None if grenache is None else GrenacheGateway(peer, grenache, where, public=api_public),
+        )
 
     sys.exit(run(lambda: _trade(make, serve, as_json, folder)))
 
 
 async def _trade(
-    make: Callable[[], Peer], serve: Callable[[Peer], Gateway | None], as_json: bool, folder: Path | None
+    make: Callable[[], Peer], serve: Callable[[Peer], Gateways], as_json: bool, folder: Path | None
 ) -> int:
     """Run until the input ends, `quit`, nobody reads the output, a signal or a failure; the exit code."""
     peer = make()
@@ -143,10 +156,11 @@ async def _trade(
         stack.push_async_callback(_end, asyncio.create_task(shell.tell_news()))
         stack.push_async_callback(shell.close)
         await stack.enter_async_context(peer)
-        gateway = serve(peer)
-        if gateway is not None:
-            await stack.enter_async_context(gateway)
-        shell.started(gateway.url if gateway is not None else None)
+        http, grenache = serve(peer)
+        for gateway in (http, grenache):
+            if gateway is not None:
+                await stack.enter_async_context(gateway)
+        shell.started(http.url if http else None, grenache.names if grenache else ())
         if interactive:
             work = asyncio.create_task(converse(shell, peer, folder))
         else:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import deque
-from collections.abc import AsyncIterator, Callable, Coroutine
+from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
 from typing import Any, Final, TypeVar
 
 from dhtex.cli.output import Output
@@ -158,14 +158,17 @@ class Shell:
 
     # -- news out -----------------------------------------------------------------------------------------------
 
-    def started(self, api: str | None = None) -> None:
+    def started(self, api: str | None = None, services: Sequence[str] = ()) -> None:
         """Say who this is and where.
 
         Args:
             api: URL of the HTTP API, when there is one.
+            services: names under which Grenache clients find the peer.
         """
         peer = self._peer
         where = f"{peer.address}, HTTP API on {api}" if api else peer.address
+        if services:
+            where += f", for Grenache as {' and '.join(services)}"
         self._output.say(
             "started",
             f"{short_id(peer.node_id)} trades {peer.spec.symbol} at {where}",
@@ -173,6 +176,7 @@ class Shell:
             node=peer.node_id.hex(),
             address=peer.address,
             api=api,
+            services=list(services),
         )
 
     async def tell_news(self) -> None:

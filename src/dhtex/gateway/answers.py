@@ -77,14 +77,19 @@ def answer(fields: Mapping[str, Any], status: int = 200) -> web.Response:
     )
 
 
+def refusal_of(error: DhtexError) -> Refusal:
+    """*error* as a client of the gateway hears of it."""
+    status, word = next(found for kind, found in STATUSES.items() if isinstance(error, kind))
+    return Refusal(status, word, str(error))
+
+
 def error_answer(error: Exception) -> web.Response:
     """What a request gets that ended in *error*, whatever it is."""
     match error:
+        case DhtexError():
+            return error_answer(refusal_of(error))
         case Refusal():
             return _failed(error.status, error.error, error.sentence)
-        case DhtexError():
-            status, word = next(found for kind, found in STATUSES.items() if isinstance(error, kind))
-            return _failed(status, word, str(error))
         case web.HTTPException():
             word, sentence = _HTTP_WORDS.get(error.status, ("request", error.reason.lower()))
             response = _failed(error.status, word, sentence)

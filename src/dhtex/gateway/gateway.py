@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import errno
-import ipaddress
 from collections.abc import Iterable
 from typing import Final, Self
 
@@ -13,6 +12,7 @@ from aiohttp import web
 from dhtex.errors import NetworkError, NotRunning, PortInUse, UsageError
 from dhtex.gateway.api import Api
 from dhtex.gateway.feed import Feed
+from dhtex.gateway.guard import check_listener
 from dhtex.peer import Peer
 
 PORT_MAX: Final = 65_535
@@ -48,11 +48,7 @@ class Gateway:
         Raises:
             UsageError: *host* is not loopback and *public* is false, or *port* is no port.
         """
-        if not public and not _is_loopback(host):
-            raise UsageError(
-                f"the HTTP API asks nobody who they are and would listen on {host}; "
-                "give it a loopback address (127.0.0.1), or say that it may be public (public=True, --api-public)"
-            )
+        check_listener(host, public=public)
         if not 0 <= port <= PORT_MAX:
             raise UsageError(f"{port} is not a port; give 1 to {PORT_MAX}, or 0 for one from the system")
         self._host = host
@@ -121,12 +117,3 @@ def _cannot_listen(host: str, port: int, error: OSError) -> NetworkError:
 
 def _format(host: str, port: int) -> str:
     return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
-
-
-def _is_loopback(host: str) -> bool:
-    if host == "localhost":
-        return True
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return False

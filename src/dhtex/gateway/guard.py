@@ -19,10 +19,27 @@ from collections.abc import Mapping
 from typing import Final
 from urllib.parse import urlsplit
 
+from dhtex.errors import UsageError
 from dhtex.gateway.answers import Refusal
 
 SAFE_METHODS: Final = frozenset({"GET", "HEAD"})
 _OWN_SITES: Final = frozenset({"same-origin", "none"})
+
+
+def check_listener(host: str, *, public: bool) -> None:
+    """Refuse to listen beyond this machine unless told to.
+
+    Args:
+        host: an address, or `localhost`.
+    Raises:
+        UsageError: *host* is not loopback, and *public* is false.
+    """
+    if public or host == "localhost" or (_is_address(host) and ipaddress.ip_address(host).is_loopback):
+        return
+    raise UsageError(
+        f"the gateway asks nobody who they are and would listen on {host}; "
+        "give it a loopback address (127.0.0.1), or say that it may be public (public=True, --api-public)"
+    )
 
 
 def check_host(host_header: str, names: frozenset[str]) -> None:

@@ -41,27 +41,27 @@ class Wait:
     seconds: int
 
 
-def read_wait(query: Mapping[str, str]) -> Wait:
-    """`?wait=accepted|final&timeout=30`.
+def read_wait(question: Mapping[str, Any]) -> Wait:
+    """`wait`, accepted or final, and `timeout`, seconds.
 
     Raises:
         Refusal: 400, another word, or a time out of range.
     """
-    word = query.get("wait", "accepted")
+    word = question.get("wait", "accepted")
     if word not in ("accepted", "final"):
         raise Refusal(400, "query", "wait is accepted or final")
-    return Wait(word == "final", read_number(query, "timeout", WAIT_S, 0, WAIT_S_MAX))
+    return Wait(word == "final", read_number(question, "timeout", WAIT_S, 0, WAIT_S_MAX))
 
 
-def read_number(query: Mapping[str, str], name: str, default: int, lowest: int, highest: int) -> int:
-    """A whole number of the query.
+def read_number(question: Mapping[str, Any], name: str, default: int, lowest: int, highest: int) -> int:
+    """A whole number, as text or as it is.
 
     Raises:
         Refusal: 400, not a whole number, or out of range.
     """
-    text = query.get(name)
-    if text is None:
+    if question.get(name) is None:
         return default
+    text = str(question[name])
     if text.isascii() and text.isdecimal() and len(text) < 10 and lowest <= int(text) <= highest:
         return int(text)
     raise Refusal(400, "query", f"{name} is a whole number from {lowest} to {highest}")

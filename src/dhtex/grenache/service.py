@@ -24,6 +24,10 @@ Handler = Callable[[str, Any], Awaitable[Any]]
 ANNOUNCE_S = 30.0
 """Pause between announcements: a quarter of the two minutes a Grape keeps one."""
 
+BROWSER_HEADERS = frozenset({"Origin", "Sec-Fetch-Site"})
+"""What browsers add to a request of a web page. A service asks nobody who they are, and a page of any stranger reaches
+loopback through the browser that shows it; programs send none of these."""
+
 
 class GrenacheService:
     """Serves on one port and keeps it announced under one or several names. `async with`."""
@@ -60,7 +64,7 @@ class GrenacheService:
     @property
     def port(self) -> int:
         """Where it listens."""
-        if self._runner is None:
+        if self._runner is None or not self._runner.addresses:
             raise NotRunning("the service is not running; use it inside its `async with`")
         port: int = self._runner.addresses[0][1]
         return port
@@ -114,6 +118,8 @@ class GrenacheService:
         await runner.cleanup()
 
     async def _serve(self, request: web.BaseRequest) -> web.StreamResponse:
+        if not BROWSER_HEADERS.isdisjoint(request.headers):
+            return web.Response(status=403, body=b'[null,"ERR_ORIGIN",null]')
         compressed = "gzip" in request.headers.get(COMPRESS_HEADER, "")
         body = b""
         while not request.content.at_eof():
