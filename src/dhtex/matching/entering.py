@@ -96,20 +96,19 @@ def settle_down(state: State, out: Stream) -> None:
 
     It ends, because each of them runs once: a stop never sleeps again, an all-or-none order is filled whole.
     """
-    queue: list[Node] = []
+    stops = state.stops
     while state.phase is Phase.CONTINUOUS:
         node = _fillable(state)
         if node is not None:
             state.lift(node)
             _set_off(state, node, out)
             continue
-        if state.last is not None and state.stops.reached(state.last):
-            queue += state.stops.take(state.last)
-        if not queue:
+        if state.last is not None and stops.reached(state.last):
+            stops.call(state.last)
+        if not stops.called:
             return
-        _wake(state, queue.pop(0), out)
-    for node in queue:  # a pause came first; they sleep on, and are looked at again after the auction
-        state.stops.add(node)
+        _wake(state, stops.called.pop(0), out)
+    stops.send_back()  # a pause came first; they are looked at again after the auction
 
 
 def _wake(state: State, node: Node, out: Stream) -> None:

@@ -13,20 +13,22 @@ from dhtex.matching.orders import KEY, TERMS, Node, SpecialTerms, Terms, priorit
 
 
 class Stops:
-    """All sleeping stops. The three lists stay the same objects: loops hold on to them.
+    """All sleeping stops. The first three lists stay the same objects: loops hold on to them.
 
     Attributes:
         buys: (trigger, age, order), those that a rising price reaches first in front.
         sells: (−trigger, age, order), those that a falling price reaches first in front.
         trailing: (age, order), oldest first.
+        called: those that a price has reached and whose turn has not come, in their order; empty between commands.
     """
 
-    __slots__ = ("buys", "sells", "trailing")
+    __slots__ = ("buys", "called", "sells", "trailing")
 
     def __init__(self) -> None:
         self.buys: list[tuple[int, int, Node]] = []
         self.sells: list[tuple[int, int, Node]] = []
         self.trailing: list[tuple[int, Node]] = []
+        self.called: list[Node] = []
 
     def add(self, node: Node) -> None:
         """Put a stop to sleep; its age is its priority."""
@@ -51,9 +53,12 @@ class Stops:
         return self.sells, (-trigger, priority_of(node), node)
 
     def follow(self, price: int) -> None:
-        """Let the trailing stops follow a trade at *price*."""
+        """Let the trailing stops follow a trade at *price*, also those that were called: a pause may hold them back."""
         for _, node in self.trailing:
             follow(node, price)
+        for node in self.called:
+            if node[TERMS].kind == Kind.TRAILING_STOP:
+                follow(node, price)
 
     def reached(self, price: int) -> bool:
         """Whether a trade price sets any off."""
@@ -63,8 +68,8 @@ class Stops:
             or (self.trailing and any(_is_reached(node, price) for _, node in self.trailing))
         )
 
-    def take(self, price: int) -> list[Node]:
-        """Take out what *price* sets off: the ones it passed first, then by age."""
+    def call(self, price: int) -> None:
+        """Have what *price* sets off queue up: the ones it passed first, then by age."""
         count = bisect_right(self.buys, price, key=_rank)
         taken = [node for _, _, node in self.buys[:count]]
         del self.buys[:count]
@@ -76,7 +81,13 @@ class Stops:
             self.trailing[:] = [entry for entry in self.trailing if not _is_reached(entry[1], price)]
             taken += trailing
         taken.sort(key=lambda node: (-abs(price - node[TERMS].trigger), priority_of(node)))
-        return taken
+        self.called += taken
+
+    def send_back(self) -> None:
+        """Put those to sleep again whose turn did not come."""
+        for node in self.called:
+            self.add(node)
+        self.called.clear()
 
 
 def follow(node: Node, price: int) -> None:

@@ -151,7 +151,7 @@ def _print(state: State, price: int) -> None:
     state.last = price
     if state.reference is None:
         state.reference = price
-    if state.stops.trailing:
+    if state.stops.trailing or state.stops.called:
         state.stops.follow(price)
 
 
