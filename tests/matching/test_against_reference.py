@@ -265,6 +265,7 @@ TestPlainCommands = PlainCommands.TestCase
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(3600)
 @pytest.mark.parametrize("machine", [AnyCommands, PlainCommands])
 def test_long_hunt(machine: type[Comparison]) -> None:
     longer = settings(

@@ -9,8 +9,8 @@ The events of one command come in this order:
    pause ended;
 2. the answer: one of `Rejected`, `Accepted`, `Amended`, `Cancelled`, `PhaseChanged`;
 3. what followed from it: `Trade`, `Replenished`, `Cancelled`, `PhaseChanged`;
-4. for each stop that was set off, and each all-or-none order that could now be filled: `Triggered`, then
-   its own 3.
+4. for each all-or-none order that could now be filled, and for each stop that was set off: `Triggered`, then
+   its own 3; all-or-none orders have precedence.
 
 Source: `design: matching, Events`.
 """

@@ -91,7 +91,8 @@ class MarketSpec:
         limits: what the market refuses.
         opening: the phase in which the market is born.
         operator: the 20-byte node id that may change the phase; empty for nobody.
-        dynamic_band_bps: a trade further than this from the last trade price pauses matching; 0 for no band.
+        dynamic_band_bps: a trade further than this from the last trade price, above or below, pauses matching; 0 for
+            no band.
         static_band_bps: the same, from the price of the last auction or, before one, of the first trade.
         pause_us: microseconds of log time for which a band gathers orders before it uncrosses them.
 

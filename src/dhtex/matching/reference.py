@@ -488,18 +488,17 @@ class ReferenceEngine:
         rests = order.kind is Kind.LIMIT and force in WAITS
         reason = CancelReason.UNFILLED
         if self.phase is Phase.CONTINUOUS:
-            bound = self._bound(order.key)
             if force is TimeInForce.FOK or order.ask.all_or_none:
                 if self._can_fill(order):
-                    self._take(order, bound)
+                    self._take(order)
                 else:
                     reason = CancelReason.KILLED
             else:
-                self._take(order, bound)
+                self._take(order)
                 meets = any(
                     o.displayed and o.side is not order.side and o.key + order.key >= 0 for o in self.book
                 )
-                if order.left and bound < order.key and meets:
+                if order.left and meets:  # nothing but a band kept it from going on
                     self.phase = Phase.AUCTION
                     self.resume_at = self.timestamp + self.spec.pause_us
                     self.out += [stream.PHASE_CHANGED, int(Phase.AUCTION), None]
@@ -517,15 +516,11 @@ class ReferenceEngine:
             order.hidden = left - order.shown
         self.book.append(order)
 
-    def _bound(self, key: int) -> int:
-        for reference, bps in (
-            (self.last_price, self.spec.dynamic_band_bps),
-            (self.reference, self.spec.static_band_bps),
-        ):
-            if bps and reference is not None:
-                width = reference * bps // BPS
-                key = min(key, reference + width) if key > 0 else min(key, -(reference - width))
-        return key
+    def _bands(self) -> list[tuple[int, int]]:
+        """Between which prices a trade may take place now: (reference price in ticks, basis points) of each band."""
+        spec = self.spec
+        bands = ((self.last_price, spec.dynamic_band_bps), (self.reference, spec.static_band_bps))
+        return [(price, bps) for price, bps in bands if bps and price is not None]
 
     def _can_fill(self, order: Open) -> bool:
         """Try it on a copy."""
@@ -533,17 +528,22 @@ class ReferenceEngine:
         twin = copy.deepcopy(order)
         trial.book = [other for other in trial.book if other.id != order.id]
         wanted, trial.out = twin.left, []
-        trial._take(twin, trial._bound(twin.key))
+        trial._take(twin)
         ended = [at for at in _dropped(trial.out) if at == tuple(order.id)]
         return wanted > 0 and twin.left == 0 and not ended
 
-    def _take(self, taker: Open, bound: int) -> None:
+    def _take(self, taker: Open) -> None:
+        bands = self._bands()
         passed: list[Open] = []
         while taker.left:
             maker = next((o for o in self._queue(taker.side.opposite, beside=True) if o not in passed), None)
-            if maker is None or maker.key + bound < 0:
+            if maker is None or maker.key + taker.key < 0:
                 return
-            if maker.ask.all_or_none and maker.left > taker.left:
+            price = abs(maker.key)
+            beyond = any(abs(price - middle) * BPS > bps * middle for middle, bps in bands)
+            if beyond and maker.displayed:
+                return
+            if maker.ask.all_or_none and (beyond or maker.left > taker.left):
                 passed.append(maker)
             elif self._is_self_trade(taker, maker):
                 self._prevent(taker, maker)

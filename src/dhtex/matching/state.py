@@ -9,6 +9,7 @@ from dhtex.matching.market import BPS, MarketSpec, Phase
 from dhtex.matching.orders import (
     KEY,
     LEVEL,
+    NO_KEY,
     TERMS,
     N,
     Node,
@@ -130,7 +131,20 @@ class State:
         return None
 
     def bound(self, key: int) -> int:
-        """The worst key at which an order of this side may trade: its own, or where a price band ends."""
+        """The worst key at which an order may trade now, given its own.
+
+        That is where a price band ends; below all keys where the best price that faces it lies beyond one already.
+        """
+        facing = (self.book.asks if key > 0 else self.book.bids)[-1]
+        if facing + key >= 0 and self.is_beyond(facing):
+            return NO_KEY
+        return self._within_bands(key)
+
+    def is_beyond(self, key: int) -> bool:
+        """Whether an order that rests with this key could trade only beyond a price band."""
+        return self._within_bands(key) < key
+
+    def _within_bands(self, key: int) -> int:
         spec = self.spec
         for reference, bps in ((self.last, spec.dynamic_band_bps), (self.reference, spec.static_band_bps)):
             if bps and reference is not None:

@@ -34,13 +34,13 @@ OFF = int(SelfTrade.OFF)
 def take(state: State, taker: Node, bound: int, position: int, out: Stream) -> None:
     """Fill *taker* from the other side, as far as *bound* (a key) allows; its QTY becomes what is left.
 
-    All-or-none orders on the other side join in at their rank where what is left fills them whole. A taker
-    that self-trade prevention ends has nothing left.
+    All-or-none orders on the other side join in at their rank where what is left fills them whole and no price band is
+    in the way. A taker that self-trade prevention ends has nothing left.
     """
     for minus_key, priority, maker in list(state.book.beside[taker[KEY] > 0]):
         if minus_key > bound or not taker[QTY]:  # −key > bound: they do not cross, nor does any behind
             break
-        if maker[QTY] <= taker[QTY]:
+        if maker[QTY] <= taker[QTY] and not state.is_beyond(-minus_key):
             take_displayed(state, taker, minus_key - 1, position, out)
             _take_elders(state, taker, -minus_key, priority, position, out)
             if maker[QTY] <= taker[QTY]:
@@ -230,7 +230,11 @@ def can_fill(state: State, taker: Node, bound: int) -> bool:
     book = state.book
     buys = taker[KEY] > 0
     keys, need = (book.asks if buys else book.bids), taker[QTY]
-    beside = [maker for minus_key, _, maker in book.beside[buys] if minus_key <= bound]
+    beside = [
+        maker
+        for minus_key, _, maker in book.beside[buys]
+        if minus_key <= bound and not state.is_beyond(-minus_key)
+    ]
     at_most = sum(maker[QTY] for maker in beside)
     for at in range(len(keys) - 1, 0, -1):
         if at_most >= need or keys[at] + bound < 0:
