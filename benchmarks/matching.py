@@ -55,7 +55,7 @@ from dhtex.matching import (
     Trade,
     encode_commands,
 )
-from dhtex.matching.flow import Day
+from dhtex.matching.flow import Day, recorded_market
 
 ROOT = Path(__file__).parents[1]
 OWNER = b"benchmark of an eng."
@@ -552,7 +552,7 @@ def ratio(rates: Rates, who: str, to: str) -> float:
 
 def recorded_day(file: Path) -> Workload:
     """A recorded day as commands; what its checks say is tests/matching/test_flow.py's business."""
-    day = Day(MatchingEngine(MarketSpec("DAY", 1, 1)))
+    day = Day(MatchingEngine(recorded_market("DAY")))
     commands: list[Command] = []
     flush = day._flush
 

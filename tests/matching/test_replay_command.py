@@ -95,6 +95,7 @@ def test_a_database_that_is_no_journal(tmp_path: Path) -> None:
         (b"\xff\xfe\x00", "neither a scenario"),
         (b'{"op":"dance"}\n', "line 1 is not one of a recorded day"),
         (gzip.compress(ADD.encode() * 50, mtime=0)[:40], "cannot be read to its end"),
+        (gzip.compress(ADD.encode(), mtime=0)[:10] + b"\xff" * 20, "cannot be read to its end"),
     ],
 )
 def test_a_file_that_is_neither(tmp_path: Path, content: bytes, sentence: str) -> None:

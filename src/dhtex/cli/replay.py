@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import re
 import time
+import zlib
 from collections.abc import Iterator
 from itertools import zip_longest
 from pathlib import Path
@@ -19,13 +20,15 @@ from dhtex.cli.journal import market_of
 from dhtex.errors import OrderError, ReplayMismatch, UsageError
 from dhtex.exchange import Exchange
 from dhtex.journal import final_entries, inspect
-from dhtex.matching import MarketSpec, MatchingEngine, Trade
-from dhtex.matching.flow import Day, DayReport
+from dhtex.matching import MatchingEngine, Trade
+from dhtex.matching.flow import Day, DayReport, recorded_market
 from dhtex.matching.scenario import parse, play
 
 _GZIP_MAGIC = b"\x1f\x8b"
 _SQLITE_MAGIC = b"SQLite format 3\0"
-_LINE_MAX = 1 << 20  # no line of a recording comes near it; a file without line ends must not fill the memory
+_LINE_MAX = (
+    1 << 26
+)  # a check of a million levels has fewer bytes; a file without line ends must not fill the memory
 _DIFFERENCES_SHOWN = 5
 
 
@@ -70,7 +73,7 @@ def _replay_scenario(file: Path, *, quiet: bool) -> None:
 
 
 def _replay_day(file: Path, levels_max: int, *, quiet: bool) -> None:
-    engine = MatchingEngine(MarketSpec(_symbol_of(file), tick_size=1, lot_size=1))
+    engine = MatchingEngine(recorded_market(_symbol_of(file)))
     day = Day(engine)
     started = time.perf_counter()
     with _progress(quiet=quiet) as progress, file.open("rb") as raw:
@@ -126,7 +129,7 @@ def _lines(raw: BinaryIO) -> Iterator[str]:
     try:
         while line := opened.readline(_LINE_MAX):
             yield line.decode()
-    except (OSError, EOFError, UnicodeDecodeError) as error:
+    except (OSError, EOFError, zlib.error, UnicodeDecodeError) as error:
         raise OrderError(f"the recording cannot be read to its end: {error}") from error
 
 

@@ -2,7 +2,9 @@
 
 One JSON object a line. `op` is `add` (rests without crossing), `submit` (limit, or market where `px` is null), `take`
 (the same, immediate or cancel), `cancel`, `reduce` (by a quantity, priority kept) or `check` (depth); `side` 1 buys, −1
-sells; `px` and `qty` are whole numbers; `expect` lists `[maker id, quantity, price]` in the order of the fills.
+sells; `px`, `qty` and a reduction's `by` are whole numbers; an `id` is a number or a text, and may come again once its
+order is gone; `expect` lists `[maker id, quantity, price]` in the order of the fills; `bids` and `asks` of a check are
+`[price, quantity]`, best first, as many levels as it wants compared. Other fields are passed over.
 """
 
 from __future__ import annotations
@@ -10,6 +12,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
+from itertools import zip_longest
 from typing import Any, Final, NamedTuple
 
 from dhtex.errors import OrderError
@@ -28,11 +31,23 @@ from dhtex.matching.commands import (
 )
 from dhtex.matching.engine import MatchingEngine
 from dhtex.matching.events import Rejected, Trade
+from dhtex.matching.market import MAX_INTEGER, Limits, MarketSpec
 
 RECORDER: Final = b"recorded order flow."
 """The node whose commands a recorded day's are, 20 bytes; self-trade prevention is off."""
 
 BATCH_MAX: Final = 256
+
+_SIDES: Final = {1: Side.BUY, -1: Side.SELL}
+
+
+def recorded_market(symbol: str) -> MarketSpec:
+    """A market for a recorded day: ticks and lots of 1, and all the room that the real exchange may have had.
+
+    All orders of a recording are one account's, so the usual limit on an account would be one on the whole book.
+    """
+    room = Limits(orders=MAX_INTEGER, orders_per_account=MAX_INTEGER, levels=MAX_INTEGER)
+    return MarketSpec(symbol, tick_size=1, lot_size=1, limits=room)
 
 
 class Difference(NamedTuple):
@@ -72,16 +87,16 @@ class Day:
     """Feeds a recording to an engine, a batch at a time, and compares.
 
     Args:
-        engine: without open orders; its market has a tick and a lot of 1.
+        engine: without open orders; its market is a `recorded_market`.
     """
 
     def __init__(self, engine: MatchingEngine) -> None:
         self.engine = engine
         self.report = DayReport()
-        self._numbers: dict[int, int] = {}  # the recording's id -> our n
-        self._ids: dict[int, int] = {}  # our n -> the recording's id
+        self._numbers: dict[int | str, int] = {}  # the recording's id -> our n
+        self._ids: dict[int, int | str] = {}  # our n -> the recording's id
         self._n = 0
-        self._waiting: list[tuple[int, Command, list[list[int]] | None]] = []
+        self._waiting: list[tuple[int, Command, list[Any] | None]] = []
 
     def play(self, lines: Iterable[str]) -> Iterator[DayReport]:
         """Feed all lines, giving the report so far after each batch, and at the end.
@@ -92,7 +107,9 @@ class Day:
         for number, line in enumerate(lines, 1):
             try:
                 self._read(number, json.loads(line))
-            except (ValueError, KeyError, TypeError) as error:
+            except KeyError as error:
+                raise OrderError(f"line {number} is not one of a recorded day: it has no {error}") from error
+            except (ValueError, TypeError, RecursionError) as error:
                 raise OrderError(f"line {number} is not one of a recorded day: {error}") from error
             if len(self._waiting) >= BATCH_MAX:
                 self._flush()
@@ -125,15 +142,18 @@ class Day:
     def _reduce(self, number: int, record: dict[str, Any]) -> None:
         """By a quantity: what is left decides between less of it and none."""
         self._flush()
+        by = _whole(record, "by")
+        if by < 0:
+            raise ValueError(f"an order cannot be reduced by {by}")
         n = self._numbers.get(record["id"], 0)
         order = self.engine.order(OrderId(RECORDER, n))
         if order is None:
             return
         self._n += 1
-        if order.remaining <= record["by"]:
+        if order.remaining <= by:
             self._waiting.append((number, Cancel(order.id), []))
         else:
-            self._waiting.append((number, Amend(order.id, order.quantity - record["by"]), []))
+            self._waiting.append((number, Amend(order.id, order.quantity - by), []))
 
     def _flush(self) -> None:
         if not self._waiting:
@@ -152,8 +172,8 @@ class Day:
         self.report.commands += len(waiting)
         self._compare(waiting, batch)
 
-    def _compare(self, waiting: list[tuple[int, Command, list[list[int]] | None]], batch: Batch) -> None:
-        fills: list[list[list[int]]] = [[] for _ in waiting]
+    def _compare(self, waiting: list[tuple[int, Command, list[Any] | None]], batch: Batch) -> None:
+        fills: list[list[list[int | str]]] = [[] for _ in waiting]
         for event in batch.events():
             at = event.position - batch.position
             if isinstance(event, Trade):
@@ -170,21 +190,35 @@ class Day:
                     self.report.differences.append(Difference(line, str(expected), str(found)))
 
     def _check(self, number: int, record: dict[str, Any]) -> None:
-        for side in ("bids", "asks"):
-            expected = [tuple(level) for level in record[side]]
-            levels = getattr(self.engine.depth(len(expected)), side)
-            self.report.checks += side == "bids"
-            if expected != list(levels):
-                self.report.differences.append(Difference(number, str(expected), str(list(levels))))
+        expected = {side: [tuple(level) for level in record[side]] for side in ("bids", "asks")}
+        self.report.checks += 1
+        for side, levels in expected.items():
+            found = getattr(self.engine.depth(len(levels)), side)
+            for at, (wanted, there) in enumerate(zip_longest(levels, found), 1):
+                if (
+                    wanted != there
+                ):  # the first will do: books are deep, and those behind it are often wrong too
+                    said = f"level {at} of the {side}"
+                    self.report.differences.append(Difference(number, f"{said} {wanted}", f"{there}"))
+                    break
 
 
 def _place(record: dict[str, Any]) -> Place:
-    price = record["px"]
+    if record["side"] not in _SIDES:
+        raise ValueError(f"side is {record['side']!r:.40}; it must be 1, which buys, or -1, which sells")
+    price = None if record["px"] is None else _whole(record, "px")
     return Place(
-        side=Side.BUY if record["side"] > 0 else Side.SELL,
-        quantity=record["qty"],
+        side=_SIDES[record["side"]],
+        quantity=_whole(record, "qty"),
         price=price,
         kind=Kind.MARKET if price is None else Kind.LIMIT,
         time_in_force=TimeInForce.IOC if record["op"] == "take" else TimeInForce.GTC,
         self_trade=SelfTrade.OFF,
     )
+
+
+def _whole(record: dict[str, Any], name: str) -> int:
+    value = record[name]
+    if type(value) is not int or abs(value) > MAX_INTEGER:
+        raise ValueError(f"{name} is {value!r:.40}; it must be a whole number below 2**63")
+    return value
