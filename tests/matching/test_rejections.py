@@ -13,17 +13,23 @@ from dhtex.matching import (
     Cancel,
     CancelAll,
     Command,
+    Event,
     Kind,
     Limits,
+    MarketSpec,
+    MatchingEngine,
     OrderId,
     Phase,
     Place,
+    ReferenceEngine,
     Rejected,
     RejectReason,
     SetPhase,
     Side,
     TimeInForce,
+    encode_commands,
 )
+from dhtex.matching.audit import audit
 from dhtex.matching.market import MAX_INTEGER
 from matching.support import ALICE, BOB, OPERATOR, Market
 
@@ -165,6 +171,29 @@ def test_the_table_is_in_order_and_whole() -> None:
 
 
 @pytest.mark.parametrize(
+    ("reason", "owner", "n", "batch"),
+    [
+        (RejectReason.MALFORMED, b"short", 5, b"\xc1"),
+        (RejectReason.MALFORMED, b"short", 5, b"\x91\x91\x63"),
+        (RejectReason.MALFORMED, ALICE, 5, b"\xc1"),
+        (RejectReason.MALFORMED, ALICE, 5, b"\x91\x91\x63"),
+        (RejectReason.INVALID_ID, b"short", 5, encode_commands([Cancel(NOBODYS)])),
+        (RejectReason.DUPLICATE_ID, ALICE, 5, encode_commands([Cancel(NOBODYS)])),
+        (RejectReason.UNKNOWN_ORDER, ALICE, 6, encode_commands([Cancel(NOBODYS)])),
+    ],
+)
+@pytest.mark.parametrize("kind", [MatchingEngine, ReferenceEngine])
+def test_what_is_wrong_with_any_command(
+    kind: type[MatchingEngine | ReferenceEngine], reason: RejectReason, owner: bytes, n: int, batch: bytes
+) -> None:
+    engine = kind(MarketSpec("TEST", 1, 1))
+    engine.apply(Place(Side.BUY, 5, 50), owner=ALICE, n=5, timestamp=1)
+    (event,) = engine.apply_batch(batch, owner=owner, first_n=n, count=1, timestamp=1, position=2).events()
+    assert isinstance(event, Rejected)
+    assert event.reason is reason
+
+
+@pytest.mark.parametrize(
     ("owner", "n"),
     [(b"short", 1), (b"x" * 21, 1), (ALICE, 0), (ALICE, -1), (ALICE, MAX_INTEGER + 1)],
 )
@@ -173,6 +202,42 @@ def test_a_sender_outside_its_range(owner: bytes, n: int) -> None:
     events = market.engine.apply(CancelAll(), owner=owner, n=n, timestamp=1)
     assert [event.reason for event in events if isinstance(event, Rejected)] == [RejectReason.INVALID_ID]
     assert market.engine.position == 1
+
+
+@pytest.mark.parametrize(
+    ("first_n", "refused"), [(MAX_INTEGER - 1, [2]), (-1, [0, 1]), (MAX_INTEGER + 1, [0, 1, 2])]
+)
+@pytest.mark.parametrize("kind", [MatchingEngine, ReferenceEngine])
+@pytest.mark.parametrize("cut", [False, True], ids=["one batch", "one by one"])
+def test_numbers_that_end_within_a_batch(
+    kind: type[MatchingEngine | ReferenceEngine], first_n: int, refused: list[int], cut: bool
+) -> None:
+    engine = kind(MarketSpec("TEST", 1, 1))
+    commands = [Place(Side.BUY, 5, 50)] * 3
+    events: list[Event] = []
+    for at in range(0, 3, 1 if cut else 3):
+        part = commands[at : at + 1] if cut else commands
+        events += engine.apply_batch(
+            encode_commands(part),
+            owner=ALICE,
+            first_n=first_n + at,
+            count=len(part),
+            timestamp=1,
+            position=1 + at,
+        ).events()
+    reasons = {event.position - 1: event.reason for event in events if isinstance(event, Rejected)}
+    assert reasons == dict.fromkeys(refused, RejectReason.INVALID_ID)
+    if isinstance(engine, MatchingEngine):
+        audit(engine)
+        assert len(engine) == 3 - len(refused)
+
+
+def test_a_malformed_batch_uses_up_the_numbers_that_are_some() -> None:
+    digests = set()
+    for engine in (MatchingEngine(MarketSpec("TEST", 1, 1)), ReferenceEngine(MarketSpec("TEST", 1, 1))):
+        engine.apply_batch(b"", owner=ALICE, first_n=MAX_INTEGER, count=2, timestamp=1, position=1)
+        digests.add(engine.digest())
+    assert len(digests) == 1
 
 
 def test_the_highest_number_can_be_used_once() -> None:

@@ -242,13 +242,22 @@ class MatchingEngine:
         if rows is None or len(rows) != count:
             self._refuse_all(owner, first_n, count - skip, out)
             rows = None
-        elif len(owner) != NODE_ID_SIZE or not 0 < first_n <= first_n + count - skip - 1 <= MAX_INTEGER:
-            out += (REJECTED, int(RejectReason.INVALID_ID)) * (count - skip)
         else:
-            self._apply_rows(rows[skip:] if skip else rows, owner, first_n, out)
+            self._apply_all(rows[skip:] if skip else rows, owner, first_n, out)
         state.position = position + count - skip - 1
         kept = None if rows is None else batch
         return Batch(pack(out), kept, owner, first_n, position, timestamp, count - skip, skip)
+
+    def _apply_all(self, rows: Sequence[Row], owner: bytes, first_n: int, out: Stream) -> None:
+        """Carry out the rows that have a proper id; the first has the state's position."""
+        proper = len(owner) == NODE_ID_SIZE
+        begin = max(0, 1 - first_n) if proper else len(rows)
+        end = max(begin, MAX_INTEGER + 1 - first_n)
+        _refuse(rows[:begin], RejectReason.INVALID_ID, out)
+        if rows[begin:end]:
+            self._state.position += begin
+            self._apply_rows(rows[begin:end], owner, first_n + begin, out)
+        _refuse(rows[end:], RejectReason.INVALID_ID, out)
 
     def _apply_rows(self, rows: Sequence[Row], node_id: bytes, first_n: int, out: Stream) -> None:
         """Carry out the rows of one owner, whatever they are; the first has the state's position."""
@@ -257,7 +266,7 @@ class MatchingEngine:
         repeated = min(max(owner.last_n + 1 - first_n, 0), len(rows))
         owner.last_n = max(owner.last_n, first_n + len(rows) - 1)
         if repeated:
-            out += (REJECTED, int(RejectReason.DUPLICATE_ID)) * repeated
+            _refuse(rows[:repeated], RejectReason.DUPLICATE_ID, out)
             rows = rows[repeated:]
         book = state.book
         bids, asks, levels = book.bids, book.asks, book.levels
@@ -401,12 +410,24 @@ class MatchingEngine:
     def _refuse_all(self, owner: bytes, first_n: int, count: int, out: Stream) -> None:
         """Reject a batch that is not one; its numbers are used up all the same."""
         out += (REJECTED, int(RejectReason.MALFORMED)) * count
-        if len(owner) == NODE_ID_SIZE and 0 < first_n <= first_n + count - 1 <= MAX_INTEGER:
+        last_n = min(first_n + count - 1, MAX_INTEGER)
+        if len(owner) == NODE_ID_SIZE and max(first_n, 1) <= last_n:
             record = self._owner(owner)
-            record.last_n = max(record.last_n, first_n + count - 1)
+            record.last_n = max(record.last_n, last_n)
 
     def _owner(self, node_id: bytes) -> Owner:
         owner = self._state.owners.get(node_id)
         if owner is None:
             owner = self._state.owners[node_id] = Owner(node_id)
         return owner
+
+
+def _refuse(rows: Sequence[Row], reason: RejectReason, out: Stream) -> None:
+    """Reject each row for *reason*, unless it is none."""
+    for row in rows:
+        try:
+            full_row(row)
+        except MalformedMessage:
+            out += (REJECTED, int(RejectReason.MALFORMED))
+        else:
+            out += (REJECTED, int(reason))

@@ -147,24 +147,22 @@ class ReferenceEngine:
                 command = None if rows is None else command_of(rows[at])
             except MalformedMessage:
                 command = None
-            self._answer(command, owner, first_n + at, rows is None)
+            self._answer(command, owner, first_n + at)
         kept = None if rows is None else blob if blob is not None else rows
         packed = stream.pack(self.out)
         return Batch(packed, kept, owner, first_n + skip, position, timestamp, count - skip, skip)
 
-    def _answer(self, command: Command | None, owner: bytes, n: int, malformed: bool) -> None:
+    def _answer(self, command: Command | None, owner: bytes, n: int) -> None:
         known_id = len(owner) == NODE_ID_SIZE and 0 < n <= MAX_INTEGER
         repeated = known_id and n <= self.numbers.get(owner, 0)
         if known_id:
             self.numbers[owner] = max(n, self.numbers.get(owner, 0))
-        if malformed:
+        if command is None:
             reason: RejectReason | None = RejectReason.MALFORMED
         elif not known_id:
             reason = RejectReason.INVALID_ID
         elif repeated:
             reason = RejectReason.DUPLICATE_ID
-        elif command is None:
-            reason = RejectReason.MALFORMED
         else:
             reason = self._try(command, OrderId(owner, n))
         if reason is not None:
