@@ -132,7 +132,7 @@ class Keeper:
             host, port = split_host_port(name)
             try:
                 infos = await asyncio.get_running_loop().getaddrinfo(host, port, type=socket.SOCK_DGRAM)
-            except OSError as error:
+            except (OSError, ValueError) as error:  # a text that can be no name is a ValueError
                 log.debug("cannot resolve %s: %s", host, error)
                 continue
             found += [from_sockaddr(info[4]) for info in infos]

@@ -47,6 +47,9 @@ DATAGRAM_SIZE_MAX = 4_096
 PADDED_SIZE = 1_200
 """What a first question is padded to; no answer without a token is larger."""
 
+TOLD_SIZE = 64
+"""What every other question is padded to: room for the refusal that brings a new token, should the one held be void."""
+
 _ARRAY_MAX = 64  # longest array of any message: a list of addresses is one `bin`, not an array
 
 
@@ -88,12 +91,11 @@ Message = Request | Reply | Refusal
 def encode_request(
     message_id: bytes, method: str, sender: bytes, token: bytes, args: tuple[Any, ...], *, pad: bool
 ) -> bytes:
-    """A request; with *pad* at least `PADDED_SIZE` bytes."""
+    """A request of at least `PADDED_SIZE` bytes with *pad*, and of `TOLD_SIZE` without."""
     body: bytes = msgpack.packb([method, sender, token, args, b""])
-    if pad:
-        missing = PADDED_SIZE - HEADER_SIZE - len(body)
-        if missing > 0:
-            body = msgpack.packb([method, sender, token, args, bytes(missing)])
+    missing = (PADDED_SIZE if pad else TOLD_SIZE) - HEADER_SIZE - len(body)
+    if missing > 0:
+        body = msgpack.packb([method, sender, token, args, bytes(missing)])
     return b"\x00" + message_id + body
 
 
