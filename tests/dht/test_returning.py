@@ -29,9 +29,7 @@ async def test_a_void_token_is_always_answered_with_a_new_one(
 ) -> None:
     """A node that started again honours no token of its life before; who gets no answer holds it for dead."""
     async with DhtNode() as node, await Rogue.open() as asker:
-        answer = await asker.ask(
-            address_of(node), method, *args, token=b"outdated", pad=False, sender=sender
-        )
+        answer = await asker.ask(address_of(node), method, *args, token=b"outdated", pad=False, sender=sender)
         assert isinstance(answer, wire.Reply | wire.Refusal)
         assert answer.token
 

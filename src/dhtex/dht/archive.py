@@ -1,5 +1,4 @@
-"""Items: put and get with proof, hand-over to newcomers, republishing. Source: BEP 44; Kademlia paper,
-section 2.5.
+"""Items: put and get with proof. Source: BEP 44.
 
 Nothing here believes a value because somebody sent it: an immutable item is believed for its hash, a mutable
 one for its signature, and of several valid versions the latest counts. A read of a mutable item therefore
@@ -20,14 +19,10 @@ from dhtex.dht.items import Item, replaces
 from dhtex.dht.methods import LIFETIME_S_MAX, Found
 from dhtex.dht.network import Network
 from dhtex.dht.serving import CAS_MISMATCH, REPUBLISH_S, SEQ_TOO_LOW, Serving
-from dhtex.dht.stores import Stored
 from dhtex.dht.wire import Refusal
 from dhtex.errors import MalformedMessage, RpcError, Unreachable, UsageError
 
 log = logging.getLogger(__name__)
-
-HAND_OVER_MAX = 64
-"""Items offered to one newcomer at once; it gets the rest when they are republished."""
 
 
 class Archive:
@@ -163,39 +158,6 @@ class Archive:
             self._offers.add(call)
             call.add_done_callback(self._offers.discard)
 
-    def welcome(self, newcomer: Contact) -> None:
-        """Hand over to a new contact the items it should keep, with the rest of their life.
-
-        Only the closest node that is there already does so (section 2.5); the key is the item's own (24).
-        """
-        if self._serving is None:
-            return
-        network = self._network
-        offered = 0
-        for key, stored in self._serving.items:
-            neighbours = network.table.find_neighbors(key)
-            if newcomer not in neighbours:
-                continue
-            key_long = int.from_bytes(key, "big")
-            own_distance = int.from_bytes(network.own_id, "big") ^ key_long
-            others = (contact for contact in neighbours if contact != newcomer)
-            if any(contact.long_id ^ key_long < own_distance for contact in others):
-                continue
-            self._offer(stored.item, [newcomer], _life_left(stored, network.now_s))
-            offered += 1
-            if offered == HAND_OVER_MAX:
-                break
-
-    async def run(self, tick_s: float = 30.0) -> None:
-        """Republish what is due, until cancelled."""
-        while self._serving is not None:
-            await asyncio.sleep(tick_s)
-            now_s = self._network.now_s
-            for key, stored in self._serving.items.due(now_s, now_s + REPUBLISH_S):
-                self._offer(
-                    stored.item, await self._network.closest(key), _life_left(stored, self._network.now_s)
-                )
-
 
 def _proved(item: Item | None, key: bytes) -> Item | None:
     """The item if it proves itself and belongs to *key*, else None."""
@@ -207,7 +169,3 @@ def _proved(item: Item | None, key: bytes) -> Item | None:
         log.debug("a node answered with an item that does not prove itself: %s", error)
         return None
     return item
-
-
-def _life_left(stored: Stored, now_s: float) -> int:
-    return max(1, min(int(stored.end_s - now_s), LIFETIME_S_MAX))

@@ -38,6 +38,7 @@ from dhtex.dht.settings import DEFAULTS, Settings
 from dhtex.dht.state import Memory, Saved, StateFile
 from dhtex.dht.stores import Announcements, Items, Stored
 from dhtex.dht.table import Table
+from dhtex.dht.upkeep import Upkeep
 from dhtex.dht.wire import NODE_ID_SIZE
 from dhtex.errors import NetworkError, NotRunning, PortInUse, UsageError
 
@@ -322,13 +323,16 @@ class _Running:
         self.archive = Archive(network, serving)
         self._feed = feed
         self.keeper = Keeper(network, bootstrap, feed.tell, self._tidy, self.directory.announce_soon)
-        network.protocol.on_new_contact = self._contact_found
-        network.protocol.on_lost_contact = self._contact_lost
+        network.table.on_entered = self._contact_found
+        network.table.on_left = self._contact_lost
         self._tasks = [
             _started(self.keeper.run),
             _started(self.directory.run),
-            _started(self.archive.run),
         ]
+        self._upkeep = None
+        if serving is not None:
+            self._upkeep = Upkeep(network, serving.items)
+            self._tasks += [_started(self._upkeep.hand_over), _started(self._upkeep.republish)]
         self._memory = None
         if file is not None:
             self._memory = Memory(file, self._known_addresses, self._held_items)
@@ -366,7 +370,8 @@ class _Running:
         self.network.contact_found()
         self.directory.contact_found()
         self.archive.contact_found()
-        self.archive.welcome(contact)
+        if self._upkeep is not None:
+            self._upkeep.contact_found(contact)
 
     def _contact_lost(self, contact: Contact) -> None:
         self.keeper.lost(contact)

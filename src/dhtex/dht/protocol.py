@@ -70,8 +70,6 @@ class Protocol(KademliaProtocol):  # type: ignore[misc]  # kademlia and rpcudp s
         self.sender = own_id if serving is not None else b""
         self.transport = None
         self.counters: Counter[str] = Counter()
-        self.on_new_contact: Callable[[Contact], None] | None = None
-        self.on_lost_contact: Callable[[Contact], None] | None = None
         self._serving = serving
         self._calls = Calls(self.loop, self.sender, self._send, self._answered_by, self.counters)
         self._tokens = Tokens(self.loop.time())
@@ -277,19 +275,9 @@ class Protocol(KademliaProtocol):  # type: ignore[misc]  # kademlia and rpcudp s
         if contact.id == self.own_id:
             return
         self._silent.pop(contact.address, None)
-        known = self.router.get(contact.id) == contact
         to_check = self.router.add_contact(contact, self.loop.time())
         if to_check is not None:
             self._check(to_check)
-        elif not known and self.on_new_contact is not None:
-            self.on_new_contact(contact)
-
-    def no_answer_from(self, contact: Contact) -> None:
-        """A call to *contact* ended without a proper answer from its id."""
-        if self.router.failed(contact):
-            log.debug("%s left the routing table", format_address(contact.address))
-            if self.on_lost_contact is not None:
-                self.on_lost_contact(contact)
 
     def _check(self, contact: Contact) -> None:
         """Ping a contact whose place another could have."""
@@ -313,7 +301,7 @@ class Protocol(KademliaProtocol):  # type: ignore[misc]  # kademlia and rpcudp s
             if len(self._silent) > SILENT_MAX:
                 self._silent.popitem(last=False)
         if outcome is None or outcome.sender not in (contact.id, b""):
-            self.no_answer_from(contact)
+            self.router.failed(contact)
 
     def is_silent(self, address: Address) -> bool:
         """True when a call to *address* ended without a proper answer within the last 20 s."""

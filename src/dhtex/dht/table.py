@@ -16,7 +16,7 @@ What differs from `kademlia.routing`, and why:
 from __future__ import annotations
 
 from bisect import bisect_right
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 from kademlia.routing import KBucket, RoutingTable
 
@@ -74,6 +74,8 @@ class Table(RoutingTable):  # type: ignore[misc]  # kademlia ships no types
         self._by_address: dict[Address, bytes] = {}
         self._failures: dict[bytes, int] = {}
         self._heard_s: dict[bytes, float] = {}
+        self.on_entered: Callable[[Contact], None] | None = None
+        self.on_left: Callable[[Contact], None] | None = None
         self.own_id = own_id
         self._own_long_id = int.from_bytes(own_id, "big")
         super().__init__(None, ksize, None)
@@ -154,11 +156,10 @@ class Table(RoutingTable):  # type: ignore[misc]  # kademlia ships no types
                 return held
             if held is not None or len(bucket.nodes) < self.ksize:
                 bucket.nodes.pop(contact.id, None)
-                bucket.nodes[contact.id] = contact
                 bucket.replacement_nodes.pop(contact.id, None)
-                self._by_address[contact.address] = contact.id
                 self._failures.pop(contact.id, None)
                 self._heard_s[contact.id] = now_s
+                self._place(bucket, contact, is_new=held is None)
                 return None
             if not bucket.covers(self._own_long_id) or len(self.buckets) >= ID_BITS:
                 break
@@ -187,10 +188,15 @@ class Table(RoutingTable):  # type: ignore[misc]  # kademlia ships no types
             if node_id not in bucket.nodes:
                 contact = bucket.replacement_nodes.pop(node_id)
                 self._drop_other_id_at(contact)
-                bucket.nodes[node_id] = contact
-                self._by_address[contact.address] = node_id
+                self._place(bucket, contact, is_new=True)
                 return True
         return False
+
+    def _place(self, bucket: Bucket, contact: Contact, *, is_new: bool) -> None:
+        bucket.nodes[contact.id] = contact
+        self._by_address[contact.address] = contact.id
+        if is_new and self.on_entered is not None:
+            self.on_entered(contact)
 
     def _drop_other_id_at(self, contact: Contact) -> None:
         other_id = self._by_address.get(contact.address)
@@ -199,19 +205,17 @@ class Table(RoutingTable):  # type: ignore[misc]  # kademlia ships no types
             if other is not None:
                 self.remove_contact(other)
 
-    def failed(self, contact: Contact) -> bool:
-        """A call to *contact* got no answer; true when that removed it."""
+    def failed(self, contact: Contact) -> None:
+        """A call to *contact* got no answer: it is suspect, or leaves."""
         held = self.get(contact.id)
         if held is None or held.address != contact.address:
-            return False
+            return
         failures = self._failures.get(contact.id, 0) + 1
         self._failures[contact.id] = failures
         bucket = self.bucket_of(contact.id)
         moved = bucket.replacement_nodes.get(contact.id)
         if failures >= FAILURES_MAX or moved is not None or len(bucket.replacement_nodes) > 0:
             self.remove_contact(contact)
-            return True
-        return False
 
     def remove_contact(self, contact: Contact) -> None:
         """Forget *contact*; the newest that waits takes its place."""
@@ -225,6 +229,8 @@ class Table(RoutingTable):  # type: ignore[misc]  # kademlia ships no types
         moved = bucket.replacement_nodes.pop(contact.id, None)
         if moved is not None:
             bucket.replacement_nodes[contact.id] = moved  # newest: its old address is the one that just left
+        if self.on_left is not None:
+            self.on_left(held)
         self._promote(bucket)
 
     def find_neighbors(
