@@ -31,6 +31,9 @@ SAVE_S = 0.5
 
 APPLICATION_ID = 0x64687467  # "dhtg"
 
+_DAMAGED = (sqlite3.DatabaseError, UnicodeDecodeError)
+"""What reading a damaged file raises; the second when the damage is in what the first would tell."""
+
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS node (id BLOB NOT NULL);
 CREATE TABLE IF NOT EXISTS contact (address BLOB PRIMARY KEY) WITHOUT ROWID;
@@ -60,7 +63,8 @@ class StateFile:
     def __init__(self, path: Path, database: sqlite3.Connection) -> None:
         self._path = path
         self._database = database
-        self._written: dict[bytes, Stored] = {}
+        self._written: dict[bytes, Stored] | None = None
+        """What the file holds for sure; before the first save that may be anything, also what nobody wants."""
 
     @classmethod
     def open(cls, path: Path) -> Self:
@@ -92,7 +96,7 @@ class StateFile:
             database.execute("BEGIN EXCLUSIVE")
             (application_id,) = database.execute("PRAGMA application_id").fetchone()
             (tables,) = database.execute("SELECT count(*) FROM sqlite_master").fetchone()
-            if tables and application_id != APPLICATION_ID:
+            if application_id != APPLICATION_ID and (tables or application_id):
                 raise JournalForeign(f"{path} is not the state of a Grape; choose another folder")
             database.execute(f"PRAGMA application_id={APPLICATION_ID}")
             for statement in _SCHEMA.split(";"):
@@ -104,7 +108,7 @@ class StateFile:
                     f"another process uses {path}; stop it, or choose another folder"
                 ) from error
             raise StorageError(f"cannot use {path}: {error}") from error
-        except sqlite3.DatabaseError as error:
+        except _DAMAGED as error:
             raise JournalCorrupt(
                 f"{path} is damaged or no state of a Grape ({error}); move it away to start without it"
             ) from error
@@ -123,8 +127,8 @@ class StateFile:
             if not isinstance(row[0], bytes) or len(row[0]) != NODE_ID_SIZE:
                 raise JournalCorrupt(f"{self._path} holds no node id; move it away to start without it")
             packed = [found for (found,) in self._database.execute("SELECT address FROM contact")]
-            rows = self._database.execute("SELECT v, k, salt, seq, sig, end_wall_s FROM item").fetchall()
-        except sqlite3.DatabaseError as error:
+            rows = self._database.execute("SELECT key, v, k, salt, seq, sig, end_wall_s FROM item").fetchall()
+        except _DAMAGED as error:
             raise JournalCorrupt(
                 f"{self._path} is damaged ({error}); move it away to start without it"
             ) from error
@@ -132,17 +136,14 @@ class StateFile:
         items: list[tuple[Item, float]] = []
         for address in packed:
             try:
-                contacts.append(unpack_address(bytes(address)))
+                contacts.append(_contact_of(address))
             except MalformedMessage as error:
                 log.warning("left out a contact of %s: %s", self._path, error)
-        for v, k, salt, seq, sig, end_wall_s in rows:
-            item = Item(v, k, salt, seq, sig)
+        for fields in rows:
             try:
-                item.check()
-            except (MalformedMessage, TypeError, AttributeError) as error:
+                items.append(_item_of(fields))
+            except MalformedMessage as error:
                 log.warning("left out an item of %s: %s", self._path, error)
-                continue
-            items.append((item, float(end_wall_s)))
         return Saved(row[0], contacts, items)
 
     def save(self, contacts: list[Address], items: dict[bytes, Stored], end_offset_s: float) -> None:
@@ -153,11 +154,12 @@ class StateFile:
         Raises:
             StorageError: it could not be written; the next save tries again.
         """
-        gone = [(key,) for key in self._written if key not in items]
+        written = self._written or {}
+        gone = [(key,) for key in written if key not in items]
         changed = [
             (key, *_row(stored, end_offset_s))
             for key, stored in items.items()
-            if self._written.get(key) is not stored
+            if written.get(key) is not stored
         ]
         try:
             with closing(self._database.cursor()) as cursor:
@@ -167,19 +169,39 @@ class StateFile:
                     cursor.executemany(
                         "INSERT OR IGNORE INTO contact VALUES (?)", [(pack_address(to),) for to in contacts]
                     )
+                    if self._written is None:
+                        cursor.execute("DELETE FROM item")
                     cursor.executemany("DELETE FROM item WHERE key = ?", gone)
                     cursor.executemany("INSERT OR REPLACE INTO item VALUES (?, ?, ?, ?, ?, ?, ?)", changed)
                     cursor.execute("COMMIT")
                 except BaseException:
                     cursor.execute("ROLLBACK")
                     raise
-        except sqlite3.Error as error:
+        except (sqlite3.Error, UnicodeDecodeError) as error:
             raise StorageError(f"cannot write {self._path}: {error}") from error
         self._written = items
 
     def close(self) -> None:
         """Let go of the file."""
         self._database.close()
+
+
+def _contact_of(packed: object) -> Address:
+    if not isinstance(packed, bytes):
+        raise MalformedMessage("address", type(packed).__name__)
+    return unpack_address(packed)
+
+
+def _item_of(fields: tuple[object, ...]) -> tuple[Item, float]:
+    match fields:
+        case key, bytes(v), bytes(k), bytes(salt), int(seq), bytes(sig), float(end_wall_s):
+            item = Item(v, k, salt, seq, sig)
+            item.check()
+            if item.key != key:
+                raise MalformedMessage("key")
+            return item, end_wall_s
+        case _:
+            raise MalformedMessage("types")
 
 
 def _row(stored: Stored, end_offset_s: float) -> tuple[bytes, bytes, bytes, int, bytes, float]:
