@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import Any
 
 import pytest
 
-from dht.rogue import Rogue
+from dht.rogue import Rogue, reply
 from dht.test_failures import FAST, address_of, eventually
 from dhtex.dht import DhtClient, DhtNode, wire
+from dhtex.dht.addresses import pack_address
+from dhtex.dht.face import Address
 
 
 @pytest.mark.parametrize("sender", [b"", b"s" * 20])
@@ -55,3 +58,38 @@ async def test_a_name_no_host_can_have_does_not_end_the_search_for_others(name: 
     async with DhtNode() as grape, DhtNode(bootstrap=[name, grape.dht_address], settings=FAST) as node:
         await node.ready()
         assert await node.announce("svc", 1) == 2
+
+
+RESULTS: dict[str, Any] = {
+    "ping": None,
+    "find_node": (b"", b""),
+    "announce": pack_address(("127.0.0.1", 5)),
+    "unannounce": True,
+}
+
+
+@pytest.mark.parametrize("slow", ["find_node", "announce"])
+async def test_taking_back_is_the_last_word(slow: str) -> None:
+    """Whether the announcement under way looks for whom to tell, or waits for an answer and is sent again."""
+    held: list[bytes] = []
+    is_slow = asyncio.Event()
+
+    def answer(request: wire.Request, _: Address) -> bytes | None:
+        proper = reply(request, RESULTS[request.method], sender=storer.node_id)
+        if request.method != slow or len(held) == 2:
+            return proper
+        held.append(proper)  # the first question and its repetition
+        is_slow.set()
+        return None
+
+    async with DhtNode() as node, await Rogue.open(answer, b"r" * 20) as storer:
+        await node._now.network.protocol.call(storer.address, "ping")
+        announcing = asyncio.create_task(node.announce("svc", 5))
+        await is_slow.wait()
+        assert await node.unannounce("svc", 5)
+        await announcing
+        words = [
+            request.method for request in storer.requests if request.method in ("announce", "unannounce")
+        ]
+        assert words[-1] == "unannounce"
+        assert node.announcement_count == 0

@@ -14,6 +14,7 @@ import logging
 import random
 from collections import Counter, OrderedDict
 from typing import NamedTuple
+from weakref import WeakValueDictionary
 
 from dhtex.dht.calls import Answer
 from dhtex.dht.contacts import Contact
@@ -59,6 +60,7 @@ class Directory:
         self._crawls: dict[bytes, asyncio.Future[list[Address]]] = {}
         self._told: OrderedDict[_Service, tuple[float, Kept]] = OrderedDict()
         self._services: dict[_Service, float] = {}
+        self._turns: WeakValueDictionary[_Service, asyncio.Lock] = WeakValueDictionary()
         self._changed = asyncio.Event()
         if serving is not None:
             serving.on_unannounced = self._forget_answer
@@ -74,9 +76,27 @@ class Directory:
         """Somebody new may have to keep what all others took already."""
         self._told.clear()
 
+    def _turn(self, service: _Service) -> asyncio.Lock:
+        """What is done about one service is done in turn: an announcement still under way, or sent once more because
+        its answer was lost, would undo taking it back.
+        """
+        return self._turns.setdefault(service, asyncio.Lock())
+
     async def announce(self, key: bytes, port: int) -> Kept:
         """Announce once; who keeps it now."""
         service = (key, port)
+        turn = self._turn(service)
+        has_to_wait = turn.locked()
+        async with turn:
+            return (has_to_wait and self.told(key, port)) or await self._announce(service)
+
+    async def _renew(self, service: _Service) -> None:
+        async with self._turn(service):
+            if service in self._services:
+                await self._announce(service)
+
+    async def _announce(self, service: _Service) -> Kept:
+        key, port = service
         network = self._network
         now_s = network.now_s
         contacts = await network.closest(key)
@@ -106,6 +126,10 @@ class Directory:
     async def unannounce(self, key: bytes, port: int) -> bool:
         """Take an announcement back everywhere; true when anybody had kept it."""
         self._services.pop((key, port), None)
+        async with self._turn((key, port)):
+            return await self._unannounce(key, port)
+
+    async def _unannounce(self, key: bytes, port: int) -> bool:
         self._told.pop((key, port), None)
         was_kept = False
         if self._serving is not None:
@@ -134,7 +158,7 @@ class Directory:
                 ]
                 for service in batch:
                     self._services[service] = self._next_s()
-                await asyncio.gather(*(self.announce(*service) for service in batch))
+                await asyncio.gather(*(self._renew(service) for service in batch))
             if self._services:
                 pause_s = max(0.0, min(self._services.values()) - self._network.now_s)
                 self._changed.clear()
