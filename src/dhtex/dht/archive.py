@@ -50,7 +50,8 @@ class Archive:
             life_s: seconds it is kept unless put again, at most a week.
         Raises:
             UsageError: the item does not prove itself.
-            RpcError: 301, *cas* names another version than the latest; 302, the latest is as late as this.
+            RpcError: 301, *cas* names another version than the latest; 302, the latest is as late as this. Putting
+                the latest itself again is refused so too, but renews its life.
             Unreachable: a client, or a mutable item that nobody took, and no node answered.
         """
         try:
@@ -64,10 +65,10 @@ class Archive:
             if held is not None:
                 if cas is not None and held.seq != cas:
                     raise RpcError(*CAS_MISMATCH)
-                if item.seq <= held.seq:
+                if item.seq <= held.seq and item != held:
                     raise RpcError(*SEQ_TOO_LOW)
         else:
-            contacts = await network.closest(key)
+            held, contacts = None, await network.closest(key)
         args = (item.v, item.k, item.salt, item.seq, item.sig, cas, life_s)
         kept = 0
         if self._serving is not None and (network.keeps(key) or not contacts):
@@ -76,6 +77,10 @@ class Archive:
             kept = 1
         outcomes = await network.ask_all(contacts, "put_item", *args)
         kept += sum(isinstance(outcome, Answer) for outcome in outcomes)
+        if item == held:
+            raise RpcError(
+                *SEQ_TOO_LOW
+            )  # put again, and so renewed everywhere, but no later than what is there
         refusals = [outcome for outcome in outcomes if isinstance(outcome, Refusal)]
         conflicts = [refusal for refusal in refusals if refusal.code in (CAS_MISMATCH[0], SEQ_TOO_LOW[0])]
         if len(conflicts) >= max(1, kept):
@@ -142,7 +147,13 @@ class Archive:
             crawl.done.cancel()
         if latest is not None:
             behind = [contact for contact, item in seen if item != latest and contact in closest]
-            self._offer(latest, behind, LIFETIME_S_MAX if latest not in holders else int(REPUBLISH_S))
+            kept_here = None if self._serving is None else self._serving.items.stored(key)
+            life_s = (
+                int(REPUBLISH_S)
+                if kept_here is None or latest in holders
+                else kept_here.life_s(network.now_s)
+            )
+            self._offer(latest, behind, life_s)
             if self._serving is not None and network.keeps(key) and latest in holders:
                 self._serving.items.put(
                     key, latest, end_s=network.now_s + REPUBLISH_S, republish_s=network.now_s + REPUBLISH_S

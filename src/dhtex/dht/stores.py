@@ -15,6 +15,7 @@ from dataclasses import dataclass, replace
 from dhtex.dht.addresses import network_of
 from dhtex.dht.face import Address
 from dhtex.dht.items import Item, replaces
+from dhtex.dht.methods import LIFETIME_S_MAX
 
 LOOKUP_COUNT_MAX = 100
 """Addresses in one answer, as the original's."""
@@ -115,6 +116,10 @@ class Stored:
     item: Item
     end_s: float
     republish_s: float
+
+    def life_s(self, now_s: float) -> int:
+        """Seconds it has left, for who is to keep it too: from 1 to a week."""
+        return max(1, min(int(self.end_s - now_s), LIFETIME_S_MAX))
 
 
 class Items:

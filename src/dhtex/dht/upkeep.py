@@ -13,7 +13,6 @@ from collections import OrderedDict
 
 from dhtex.dht.contacts import Contact
 from dhtex.dht.face import Address
-from dhtex.dht.methods import LIFETIME_S_MAX
 from dhtex.dht.network import Network
 from dhtex.dht.serving import REPUBLISH_S
 from dhtex.dht.stores import Items, Stored
@@ -92,5 +91,5 @@ class Upkeep:
     def _fields(self, stored: Stored) -> tuple[object, ...]:
         """What `put_item` takes."""
         item = stored.item
-        life_s = max(1, min(int(stored.end_s - self._network.now_s), LIFETIME_S_MAX))
+        life_s = stored.life_s(self._network.now_s)
         return item.v, item.k, item.salt, item.seq, item.sig, None, life_s

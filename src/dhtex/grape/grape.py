@@ -208,7 +208,7 @@ class Grape:
             cas: store a mutable item only in place of the version with this seq.
         Raises:
             RpcError: code 301, *cas* names another version than the latest; 302, the latest is as late as
-                this.
+                this. Putting the latest itself again is refused so too, but renews its life.
         """
         await self._node.put(item, cas=cas)
         return item.key
