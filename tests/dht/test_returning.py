@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import socket
 from typing import Any
 
 import pytest
@@ -93,3 +94,19 @@ async def test_taking_back_is_the_last_word(slow: str) -> None:
         ]
         assert words[-1] == "unannounce"
         assert node.announcement_count == 0
+
+
+@pytest.mark.parametrize("host", ["0.0.0.0", "::"])
+async def test_what_is_announced_to_a_lone_node_on_all_addresses_can_be_reached(host: str) -> None:
+    """Nobody has told the node yet where it is; 0.0.0.0 would mean another machine to everybody else."""
+    async with DhtNode(host=host) as lone:
+        await lone.announce_once("svc", 7)
+        async with DhtNode(bootstrap=[f"127.0.0.1:{address_of(lone)[1]}"]) as other:
+            await other.ready()
+            ((found, port),) = await other.lookup("svc")
+        assert port == 7
+        with socket.socket(socket.AF_INET6 if ":" in found else socket.AF_INET) as here:
+            here.bind((found, 0))
+        assert found not in ("0.0.0.0", "::")
+        assert await lone.unannounce("svc", 7)
+        assert lone.announcement_count == 0

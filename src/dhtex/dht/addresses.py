@@ -61,6 +61,25 @@ def from_sockaddr(sockaddr: tuple[Any, ...]) -> Address:
     return host, sockaddr[1]
 
 
+def host_for_others(listening: str) -> str:
+    """Where others reach what listens at the host *listening*: there, or, when that stands for every address of this
+    machine, at the one that leads out of it.
+
+    Nothing is sent: a datagram socket that is connected only chooses its own address.
+    """
+    if not ipaddress.ip_address(listening).is_unspecified:
+        return listening
+    # Addresses of RFC 5737 and 3849 that are nobody's: only the route counts.
+    for family, nobody in ((socket.AF_INET, "198.51.100.1"), (socket.AF_INET6, "2001:db8::1")):
+        with socket.socket(family, socket.SOCK_DGRAM) as probe:
+            try:
+                probe.connect((nobody, 9))
+            except OSError:
+                continue
+            return from_sockaddr(probe.getsockname())[0]
+    return "127.0.0.1"
+
+
 def network_of(host: str) -> str:
     """What one party can be expected to own at the least: an IPv4 address, or the 2^64 addresses of an IPv6 network."""
     return _prefix(host) if ":" in host else host

@@ -16,6 +16,7 @@ from collections import Counter, OrderedDict
 from typing import NamedTuple
 from weakref import WeakValueDictionary
 
+from dhtex.dht.addresses import host_for_others
 from dhtex.dht.calls import Answer
 from dhtex.dht.contacts import Contact
 from dhtex.dht.crawl import Crawl
@@ -54,8 +55,8 @@ class Directory:
     def __init__(self, network: Network, serving: Serving | None, own_address: Address) -> None:
         self._network = network
         self._serving = serving
-        self._own_address = own_address
-        self._own_host = own_address[0]
+        self._own_port = own_address[1]
+        self._first_host = self._own_host = host_for_others(own_address[0])
         self._answers: OrderedDict[bytes, tuple[float, frozenset[Address]]] = OrderedDict()
         self._crawls: dict[bytes, asyncio.Future[list[Address]]] = {}
         self._told: OrderedDict[_Service, tuple[float, Kept]] = OrderedDict()
@@ -109,7 +110,7 @@ class Directory:
             self._own_host = kept_at.most_common(1)[0][0]
         here = self._serving is not None and (network.keeps(key) or not kept_at)
         if self._serving is not None and here:
-            self._serving.announce(key, (self._own_host, port or self._own_address[1]), network.now_s)
+            self._serving.announce(key, (self._own_host, port or self._own_port), network.now_s)
         kept = Kept(kept_at.total(), here)
         if kept.others == len(contacts):
             self._told[service] = now_s + network.settings.answer_age_s, kept
@@ -133,8 +134,8 @@ class Directory:
         self._told.pop((key, port), None)
         was_kept = False
         if self._serving is not None:
-            for host in {self._own_host, self._own_address[0]}:
-                was_kept |= self._serving.unannounce(key, (host, port or self._own_address[1]))
+            for host in {self._own_host, self._first_host}:
+                was_kept |= self._serving.unannounce(key, (host, port or self._own_port))
         contacts = await self._network.closest(key)
         outcomes = await self._network.ask_all(contacts, "unannounce", key, port)
         self._answers.pop(key, None)
