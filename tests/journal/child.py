@@ -3,6 +3,7 @@
 python -m journal.child kill PATH SEED COUNT DURABILITY    (COUNT tickets more, then it waits to be killed)
 python -m journal.child full PATH BALLAST    (in a small file system; BALLAST is a file that takes up room)
 python -m journal.child limit PATH           (under a limit on the size of files)
+python -m journal.child start PATH BALLAST   (in a small file system, which it fills before it opens the journal again)
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ import sys
 from pathlib import Path
 from typing import cast
 
+from dhtex.errors import StorageError
 from dhtex.journal import Durability
 from dhtex.replication.records import Appended, Ceiling, Installed
 from journal.author import ME, START, entry_of, founding_view, tickets
@@ -90,6 +92,21 @@ def _make_room(ballast: str) -> None:
     resource.setrlimit(resource.RLIMIT_FSIZE, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
 
 
+async def start(path: Path, ballast: Path) -> None:
+    """Open a journal where nothing more fits, and again where there is room."""
+    await open_journal(path).close()
+    with contextlib.suppress(OSError), ballast.open("wb", buffering=0) as file:
+        while file.write(bytes(4096)):
+            pass
+    try:
+        await open_journal(path).close()
+    except StorageError as error:
+        say(str(error))
+    _make_room(str(ballast))
+    await open_journal(path).close()
+    say("opened")
+
+
 def main() -> None:
     """See the head of the file."""
     match sys.argv[1:]:
@@ -97,6 +114,8 @@ def main() -> None:
             asyncio.run(kill(Path(path), int(seed), int(count), cast(Durability, durability)))
         case ["full", path, ballast]:
             asyncio.run(Filler(Path(path)).run(ballast))
+        case ["start", path, ballast]:
+            asyncio.run(start(Path(path), Path(ballast)))
         case ["limit", path]:
             import resource  # noqa: PLC0415  # not on Windows, and needed only here
 

@@ -6,6 +6,8 @@ import csv
 import io
 import json
 import sqlite3
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -79,6 +81,41 @@ def test_what_cannot_be_read_is_one_sentence_and_1(tmp_path: Path, name: str) ->
         assert result.exit_code == 1
         assert result.stderr.startswith("dhtex: ")
         assert len(result.stderr.splitlines()) == 1
+
+
+@pytest.mark.parametrize("ending", ["", "-wal", "-shm", ".lock"])
+def test_export_does_not_write_over_the_journal_it_reads(tmp_path: Path, ending: str) -> None:
+    path = tmp_path / "journal"
+    ordinary(path)
+    before = path.read_bytes()
+    (tmp_path / "elsewhere").symlink_to(tmp_path)
+    for target in (tmp_path, tmp_path / "elsewhere"):
+        result = run("export", "-o", str(target / f"journal{ending}"), str(path))
+        assert result.exit_code == 2
+        assert "give --output another name" in result.stderr
+    assert path.read_bytes() == before
+    assert {each.name for each in tmp_path.iterdir()} == {"journal", "elsewhere"}
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="no /dev/full here")
+@pytest.mark.parametrize("name", ["inspect", "verify", "export"])
+def test_no_room_for_the_answer_is_a_sentence(tmp_path: Path, name: str) -> None:
+    ordinary(tmp_path / "journal")
+    command = [sys.executable, "-m", "dhtex", "journal", name, str(tmp_path / "journal")]
+    with Path("/dev/full").open("w") as full:
+        done = subprocess.run(
+            command, stdout=full, stderr=subprocess.PIPE, text=True, check=False, timeout=60
+        )
+    assert done.returncode == 1
+    assert done.stderr == "dhtex: the system says: No space left on device; see to it, then call again\n"
+
+
+@pytest.mark.parametrize("name", ["inspect", "verify", "export"])
+def test_a_journal_out_of_reach_is_a_sentence(tmp_path: Path, name: str) -> None:
+    result = run(name, str(tmp_path / ("x" * 300)))  # a folder that may not be entered ends the same way
+    assert result.exit_code == 1
+    assert "cannot read the journal" in result.stderr
+    assert len(result.stderr.splitlines()) == 1
 
 
 def test_a_market_is_known_again_by_its_bytes() -> None:

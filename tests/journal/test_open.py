@@ -217,7 +217,37 @@ def test_a_folder_that_cannot_be_made_or_written_is_a_sentence(tmp_path: Path) -
         open_journal(Path("/proc/journal"))
 
 
-@pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() == 0, reason="root may write everywhere")
+not_root = pytest.mark.skipif(
+    not hasattr(os, "geteuid") or os.geteuid() == 0, reason="root may write everywhere"
+)
+
+
+@not_root
+async def test_a_journal_that_may_not_be_written_is_refused_before_anything_is_promised(
+    tmp_path: Path,
+) -> None:
+    path = tmp_path / "journal"
+    await filled(path)
+    path.chmod(0o400)
+    before = contents(tmp_path)
+    with pytest.raises(StorageError, match="cannot write the journal"):
+        open_journal(path)
+    assert contents(tmp_path) == before, "files that nobody may write would be in the way later"
+    path.chmod(0o600)
+    assert (await state_of(path)).ceiling
+
+
+@not_root
+async def test_a_log_that_may_not_be_written_is_a_sentence(tmp_path: Path) -> None:
+    path = tmp_path / "journal"
+    await filled(path)
+    for name in ("journal-wal", "journal-shm"):
+        (tmp_path / name).touch(0o400)
+    with pytest.raises(StorageError, match="the files beside it"):
+        open_journal(path)
+
+
+@not_root
 def test_a_folder_that_may_not_be_written_is_a_sentence(tmp_path: Path) -> None:
     tmp_path.chmod(0o500)
     with pytest.raises(StorageError, match="make it writable"):

@@ -59,29 +59,31 @@ def can_mount() -> bool:
     return subprocess.run(probe, capture_output=True, check=False).returncode == 0
 
 
-@pytest.mark.e2e
-def test_a_full_file_system_is_waited_out(tmp_path: Path) -> None:
+def in_small_file_system(tmp_path: Path, size: str, script: str) -> list[str]:
+    """What *script* says with a file system of *size* in the folder $1; $2 is Python."""
     if not can_mount():
         pytest.skip("no file system may be mounted in a namespace here")
+    script = f'mount -t tmpfs -o size={size} none "$1" && {script}'
+    namespace = ["unshare", "--mount", "--map-root-user"]
+    return run_child([*namespace, "sh", "-c", script, "sh", str(tmp_path), sys.executable])
+
+
+@pytest.mark.e2e
+def test_a_full_file_system_is_waited_out(tmp_path: Path) -> None:
     script = (
-        'mount -t tmpfs -o size=6m none "$1" && head -c 4000000 /dev/zero > "$1/ballast" && '
+        'head -c 4000000 /dev/zero > "$1/ballast" && '
         'exec "$2" -m journal.child full "$1/journal" "$1/ballast"'
     )
-    check(
-        run_child(
-            [
-                "unshare",
-                "--mount",
-                "--map-root-user",
-                "sh",
-                "-c",
-                script,
-                "sh",
-                str(tmp_path),
-                sys.executable,
-            ]
-        )
-    )
+    check(in_small_file_system(tmp_path, "6m", script))
+
+
+@pytest.mark.e2e
+def test_a_start_on_a_full_file_system_says_so(tmp_path: Path) -> None:
+    script = 'exec "$2" -m journal.child start "$1/journal" "$1/ballast"'
+    refused, opened = in_small_file_system(tmp_path, "300k", script)
+    assert refused.startswith("no room to write the journal")
+    assert "(0 KiB are free); make room, and start again" in refused
+    assert opened == "opened"
 
 
 class Trading:

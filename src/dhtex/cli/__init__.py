@@ -37,12 +37,22 @@ class _Commands(click.Group):
         return command
 
     def invoke(self, ctx: click.Context) -> object:
-        """Errors of this package end as one sentence and their exit code, never as a traceback."""
+        """Errors of this package and of the system end as one sentence and an exit code, never as a traceback."""
         try:
             return super().invoke(ctx)
         except DhtexError as error:
             click.echo(f"dhtex: {error}", err=True)
             sys.exit(error.exit_code)
+        except BrokenPipeError:
+            raise  # whoever reads has enough, as after `| head -1`: click ends quietly
+        except OSError as error:
+            from dhtex.cli.output import end_output  # noqa: PLC0415  # see the class
+
+            end_output()
+            where = f" ({error.filename})" if error.filename else ""
+            said = error.strerror or str(error)
+            click.echo(f"dhtex: the system says: {said}{where}; see to it, then call again", err=True)
+            sys.exit(1)
 
 
 @click.group(

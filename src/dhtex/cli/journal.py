@@ -15,7 +15,14 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 from rich.table import Table
 
 from dhtex.cli.output import JsonOutput, Output, TextOutput
-from dhtex.errors import DhtexError, JournalCorrupt, JournalForeign, MalformedMessage, MarketError
+from dhtex.errors import (
+    DhtexError,
+    JournalCorrupt,
+    JournalForeign,
+    MalformedMessage,
+    MarketError,
+    UsageError,
+)
 from dhtex.exchange import Exchange
 from dhtex.identity import Identity, short_id
 from dhtex.journal import FinalEntry, Summary, Verification, final_entries, inspect, verify
@@ -82,6 +89,10 @@ def verify_command(file: Path, *, as_json: bool, no_replay: bool) -> None:
 )
 def export_command(file: Path, layout: str, output: IO[str]) -> None:
     """Write the final commands kept in FILE, in their total order, one a line."""
+    if Path(output.name).resolve() in {
+        file.resolve().with_name(file.resolve().name + end) for end in _ENDINGS
+    }:
+        raise UsageError(f"{output.name} belongs to the journal that is read; give --output another name")
     market = market_of(inspect(file).owner.market)
     lines = (line for entry in final_entries(file) for line in _lines(entry, market))
     if layout == "jsonl":
@@ -229,6 +240,8 @@ def _verification_fields(result: Verification) -> dict[str, Any]:
 
 # -- export -------------------------------------------------------------------------------------------------------
 
+_ENDINGS: Final = ("", "-wal", "-shm", ".lock")
+"""Of the names of a journal and the files beside it."""
 _COLUMNS: Final = (
     "position", "timestamp", "view", "origin", "n", "type", "side", "quantity", "price", "order", "command",
 )  # fmt: skip

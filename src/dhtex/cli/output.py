@@ -13,6 +13,16 @@ import click
 from rich.console import Console, RenderableType
 
 
+def end_output() -> None:
+    """Write what is still in the buffer of standard output; drop it if that fails, or the end would fail again."""
+    try:
+        sys.stdout.flush()
+    except OSError:
+        nowhere = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(nowhere, sys.stdout.fileno())
+        os.close(nowhere)
+
+
 class Output(Protocol):
     """Says things. Answers go to standard output; errors and talk are the caller's to send elsewhere.
 
@@ -43,10 +53,7 @@ class _StandardOutput:
         try:
             click.echo(text, nl=False)
         except BrokenPipeError:
-            # What is still in its buffer goes nowhere, rather than failing once more when the program ends.
-            nowhere = os.open(os.devnull, os.O_WRONLY)
-            os.dup2(nowhere, sys.stdout.fileno())
-            os.close(nowhere)
+            end_output()
             self.unheard.set()
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import os
 import sqlite3
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -12,6 +13,7 @@ from typing import TypeVar
 
 from dhtex.errors import StorageError
 from dhtex.journal.backend import Job, Listener
+from dhtex.journal.failures import unusable, unwritable
 from dhtex.journal.load import UNREADABLE, load_state, read_archive, read_snapshot
 from dhtex.journal.lock import FileLock
 from dhtex.journal.schema import (
@@ -23,7 +25,6 @@ from dhtex.journal.schema import (
     create,
     one_moment,
     read_owner,
-    unreadable,
 )
 from dhtex.journal.store import Store
 from dhtex.journal.writer import Writer
@@ -51,6 +52,8 @@ def open_file(path: Path, owner: Owner, durability: Durability) -> tuple[DiskBac
     try:
         if not path.exists():
             create(path, owner)
+        elif not os.access(path, os.W_OK):  # SQLite would leave files that nobody may write beside it
+            raise unwritable(path)
         state = _load(path, owner)
         store = _open_store(path, owner, durability)
     except BaseException:
@@ -65,19 +68,23 @@ def _load(path: Path, owner: Owner) -> DurableState:
             check_owner(read_owner(db, path), owner, path)
             return load_state(db, owner.node_id)
     except UNREADABLE as error:
-        raise unreadable(path, error) from error
+        raise unusable(path, error) from error
 
 
 def _open_store(path: Path, owner: Owner, durability: Durability) -> Store:
     try:
         db = connect_writer(path, durability)
-    except sqlite3.Error as error:
-        raise StorageError(f"cannot write the journal {path}: {error}; see who may write it") from error
-    try:
-        return Store(db, owner.node_id)
+        try:
+            # Whether it can write shows now, before anything is promised.
+            db.execute("BEGIN IMMEDIATE")
+            db.execute("UPDATE state SET ceiling = ceiling")
+            db.execute("ROLLBACK")
+            return Store(db, owner.node_id)
+        except BaseException:
+            db.close()
+            raise
     except UNREADABLE as error:
-        db.close()
-        raise unreadable(path, error) from error
+        raise unusable(path, error) from error
 
 
 class DiskBackend:
@@ -144,7 +151,7 @@ class Reader:
             with one_moment(self._db):
                 return read(self._db)
         except UNREADABLE as error:
-            raise unreadable(self._path, error) from error
+            raise unusable(self._path, error) from error
 
     async def stop(self) -> None:
         """Close the connection and end the thread. Idempotent."""

@@ -10,6 +10,7 @@ import heapq
 import sqlite3
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from itertools import pairwise
 from operator import attrgetter
 from typing import Final
 
@@ -19,15 +20,24 @@ from dhtex.replication.records import (
     FinalMark,
     Pending,
     Vote,
+    key_from,
+    pending_from,
     record_from_bytes,
 )
 from dhtex.replication.values import (
+    CHAIN_SIZE,
+    DIGEST_SIZE,
+    ID_SIZE,
+    MEMBERS_MAX,
     ORIGIN_OF_HISTORY,
     Entry,
     HistoryItem,
     OrderKey,
     Snapshot,
     View,
+    check_blob,
+    check_bytes,
+    check_int,
 )
 
 NEVER: Final = OrderKey(2**32, 0, b"")
@@ -68,7 +78,7 @@ def read_marks(db: sqlite3.Connection) -> Marks:
     if row is None:
         raise ValueError("its state is missing")
     _, incarnation, admitted, ceiling, lineage, number, vote, *rest = row
-    f_view, f_timestamp, f_origin, position, digest, c_view, c_timestamp, c_origin, chains = rest
+    final_key, position, digest, compacted, chains = rest[:3], rest[3], rest[4], rest[5:8], rest[8]
     view = None
     if number is not None:
         found = db.execute("SELECT record FROM views WHERE number = ?", (number,)).fetchone()
@@ -79,15 +89,15 @@ def read_marks(db: sqlite3.Connection) -> Marks:
     if decoded is not None and not isinstance(decoded, Vote):
         raise ValueError("its vote is something else")
     return Marks(
-        incarnation=incarnation,
-        admitted=bool(admitted),
-        ceiling=ceiling,
-        lineage=lineage,
+        incarnation=check_int(incarnation),
+        admitted=bool(check_int(admitted, 0, 1)),
+        ceiling=check_int(ceiling),
+        lineage=check_bytes(lineage, ID_SIZE),
         view=view,
         vote=decoded,
-        final=FinalMark(OrderKey(f_view, f_timestamp, f_origin), position, digest),
-        compacted=OrderKey(c_view, c_timestamp, c_origin),
-        compacted_chains=chains,
+        final=FinalMark(key_from(final_key), check_int(position), check_bytes(digest, DIGEST_SIZE)),
+        compacted=key_from(compacted),
+        compacted_chains=check_blob(chains, CHAIN_SIZE * MEMBERS_MAX),
     )
 
 
@@ -102,7 +112,7 @@ def load_state(db: sqlite3.Connection, node_id: bytes) -> DurableState:
     marks = read_marks(db)
     snapshot = read_snapshot(db)
     after = marks.compacted if snapshot is None else max(marks.compacted, snapshot.key)
-    return DurableState.restore(
+    state = DurableState.restore(
         node_id,
         lineage=marks.lineage,
         incarnation=marks.incarnation,
@@ -116,6 +126,10 @@ def load_state(db: sqlite3.Connection, node_id: bytes) -> DurableState:
         history=_recent(db, marks, after),
         pending=read_pending(db),
     )
+    for log in state.logs.values():
+        if any(later.seq != earlier.seq + 1 for earlier, later in pairwise(log)):
+            raise ValueError("entries are missing")
+    return state
 
 
 def _recent(db: sqlite3.Connection, marks: Marks, after: OrderKey) -> Iterator[HistoryItem]:
@@ -125,7 +139,8 @@ def _recent(db: sqlite3.Connection, marks: Marks, after: OrderKey) -> Iterator[H
         return
     yield from history(db, after, OrderKey(view.number, -1, b""))
     yield view
-    yield from _entries(db, max(marks.compacted, view.key), NEVER)
+    start, end = max(marks.compacted, view.key), OrderKey(view.number + 1, -1, b"")
+    yield from _in_order(_entries(db, start, NEVER), start, end)
 
 
 def history(db: sqlite3.Connection, after: OrderKey, upto: OrderKey) -> Iterator[HistoryItem]:
@@ -138,7 +153,16 @@ def history(db: sqlite3.Connection, after: OrderKey, upto: OrderKey) -> Iterator
         )
     )
     items: list[Iterable[HistoryItem]] = [views, _entries(db, after, upto)]
-    return heapq.merge(*items, key=attrgetter("key"))
+    return _in_order(heapq.merge(*items, key=attrgetter("key")), after, upto)
+
+
+def _in_order(items: Iterable[HistoryItem], after: OrderKey, upto: OrderKey) -> Iterator[HistoryItem]:
+    """*items*, which are found by the numbers beside them: their own may be others in a damaged file."""
+    for item in items:
+        if not after < item.key <= upto:
+            raise ValueError("its history is not in order")
+        after = item.key
+        yield item
 
 
 def _entries(db: sqlite3.Connection, after: OrderKey, upto: OrderKey) -> Iterator[Entry]:
@@ -148,9 +172,8 @@ def _entries(db: sqlite3.Connection, after: OrderKey, upto: OrderKey) -> Iterato
 
 def read_pending(db: sqlite3.Connection) -> list[Pending]:
     """Own commands that are in no entry, ascending by n."""
-    return [
-        Pending(*row) for row in db.execute("SELECT first_n, count, commands FROM pending ORDER BY first_n")
-    ]
+    rows = db.execute("SELECT first_n, count, commands FROM pending ORDER BY first_n")
+    return [pending_from(list(row)) for row in rows]
 
 
 def read_archive(db: sqlite3.Connection, after: OrderKey, limit_bytes: int) -> list[HistoryItem] | None:

@@ -14,7 +14,8 @@ from typing import Final, Literal, NamedTuple
 
 from dhtex.errors import JournalCorrupt, JournalForeign, MalformedMessage, StorageError
 from dhtex.identity import short_id
-from dhtex.replication.values import NO_DIGEST, NO_LINEAGE
+from dhtex.journal.failures import unusable
+from dhtex.replication.values import ID_SIZE, NO_DIGEST, NO_LINEAGE, check_blob, check_bytes
 
 Durability = Literal["fsync", "os"]
 """`fsync`: what is reported durable survives a power cut. `os`: it survives the end of the process, however violent;
@@ -211,7 +212,7 @@ def read_owner(db: sqlite3.Connection, path: Path) -> Owner:
     Raises:
         JournalCorrupt: it is no journal.
         JournalForeign: another version of this program wrote it.
-        sqlite3.Error: it is damaged.
+        sqlite3.Error, MalformedMessage, TypeError: it is damaged.
     """
     (application,) = db.execute("PRAGMA application_id").fetchone()
     (version,) = db.execute("PRAGMA user_version").fetchone()
@@ -224,7 +225,7 @@ def read_owner(db: sqlite3.Connection, path: Path) -> Owner:
             "use that version, or choose another --data-dir"
         )
     node_id, group_id, market = db.execute("SELECT node_id, group_id, market FROM journal").fetchone()
-    return Owner(bytes(node_id), bytes(group_id), bytes(market))
+    return Owner(check_bytes(node_id, ID_SIZE), check_bytes(group_id, ID_SIZE), check_blob(market))
 
 
 def check_owner(found: Owner, expected: Owner, path: Path) -> None:
@@ -246,16 +247,6 @@ def check_owner(found: Owner, expected: Owner, path: Path) -> None:
         )
 
 
-def error_code(error: sqlite3.Error) -> int:
-    """SQLite's extended result code."""
-    return int(getattr(error, "sqlite_errorcode", sqlite3.SQLITE_ERROR))
-
-
-def primary_code(error: sqlite3.Error) -> int:
-    """SQLite's result code, without what makes it specific."""
-    return error_code(error) & 0xFF
-
-
 @contextlib.contextmanager
 def open_to_read(path: Path) -> Iterator[tuple[sqlite3.Connection, Owner]]:
     """A journal as it is at this moment, whether a peer writes to it or not; and whose it is.
@@ -263,7 +254,13 @@ def open_to_read(path: Path) -> Iterator[tuple[sqlite3.Connection, Owner]]:
     Raises:
         JournalCorrupt, JournalForeign, StorageError: it cannot be read, also when that shows inside.
     """
-    if not path.is_file():
+    try:
+        found = path.is_file()
+    except OSError as error:
+        raise StorageError(
+            f"cannot read the journal {path}: {error.strerror}; see who may read it"
+        ) from error
+    if not found:
         raise StorageError(
             f"there is no journal {path}; its name ends in .journal, under the --data-dir of the peer"
         )
@@ -272,7 +269,7 @@ def open_to_read(path: Path) -> Iterator[tuple[sqlite3.Connection, Owner]]:
         with contextlib.closing(db), one_moment(db):
             yield db, read_owner(db, path)
     except (sqlite3.DatabaseError, MalformedMessage, ValueError, TypeError) as error:
-        raise unreadable(path, error) from error
+        raise unusable(path, error) from error
 
 
 def _connect_any(path: Path) -> sqlite3.Connection:
@@ -298,24 +295,3 @@ def one_moment(db: sqlite3.Connection) -> Iterator[None]:
         yield
     finally:
         db.execute("ROLLBACK")
-
-
-_OUT_OF_REACH: Final = frozenset(
-    {
-        sqlite3.SQLITE_CANTOPEN,
-        sqlite3.SQLITE_PERM,
-        sqlite3.SQLITE_IOERR,
-        sqlite3.SQLITE_BUSY,
-        sqlite3.SQLITE_NOMEM,
-    }
-)
-
-
-def unreadable(path: Path, error: Exception) -> StorageError:
-    """What to say when reading fails: it cannot be reached, or what it says makes no sense (`JournalCorrupt`)."""
-    if isinstance(error, sqlite3.Error) and primary_code(error) in _OUT_OF_REACH:
-        return StorageError(f"cannot read the journal {path}: {error}; see who may read it, and the disk")
-    return JournalCorrupt(
-        f"the journal {path} is damaged ({error}); it is left as it is: "
-        "restore it from a backup, or move it away and join the group as a new peer"
-    )

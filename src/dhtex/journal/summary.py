@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 from dhtex.journal.load import NEVER, read_marks
 from dhtex.journal.schema import FORMAT, Owner, open_to_read, wal_of
-from dhtex.replication.values import OrderKey, View
+from dhtex.replication.values import OrderKey, View, check_int
 
 
 class SnapshotSummary(NamedTuple):
@@ -100,10 +100,10 @@ def inspect(path: Path) -> Summary:
             compacted=marks.compacted,
             entries=entries,
             entry_bytes=entry_bytes,
-            commands=commands,
-            pending=pending,
+            commands=check_int(commands),
+            pending=check_int(pending),
             views=views,
-            snapshots=tuple(SnapshotSummary(*row) for row in snapshots),
+            snapshots=tuple(SnapshotSummary(check_int(at), check_int(size)) for at, size in snapshots),
             file_bytes=path.stat().st_size,
             wal_bytes=wal.stat().st_size if wal.exists() else 0,
             free_bytes=free * page,

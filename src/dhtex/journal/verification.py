@@ -29,7 +29,7 @@ from dhtex.journal.load import (
 from dhtex.journal.schema import Owner, open_to_read
 from dhtex.replication.ledger import Ledger
 from dhtex.replication.machine import StateMachine
-from dhtex.replication.values import Entry, OrderKey, Snapshot, View, signing_context
+from dhtex.replication.values import Entry, OrderKey, Snapshot, View, check_blob, signing_context
 
 FINDINGS_MAX: Final = 100
 """Enough to see what is wrong; a broken disk can produce one for every entry."""
@@ -146,15 +146,21 @@ class _Verifier:
         last: dict[tuple[int, bytes], Entry] = {}
         done = 0
         rows = self._db.execute(
-            "SELECT view, origin, seq, timestamp, first_n, count, raw FROM entries "
+            "SELECT id, view, origin, seq, timestamp, first_n, count, raw FROM entries "
             "WHERE (view, timestamp, origin) > (?, ?, ?) AND (view, timestamp, origin) <= (?, ?, ?) "
             "ORDER BY view, timestamp, origin",
             (*marks.compacted, *NEVER),
         )
-        for row in rows:
-            stored = Entry(*row)
-            self._check_entry(stored, views, context, last.get((stored.view, stored.origin)))
-            last[stored.view, stored.origin] = stored
+        for row, *stored in rows:
+            try:
+                entry = Entry.from_bytes(check_blob(stored[-1]))
+            except MalformedMessage as error:
+                self._find(f"the entry in row {row} does not decode ({error})")
+            else:
+                if entry != tuple(stored):
+                    self._find(f"{_name(entry)} is filed under numbers that are not its own")
+                self._check_entry(entry, views, context, last.get((entry.view, entry.origin)))
+                last[entry.view, entry.origin] = entry
             done += 1
             if self._progress is not None and done % PROGRESS_EVERY == 0:
                 self._progress(done, total)
@@ -164,16 +170,9 @@ class _Verifier:
         return done
 
     def _check_entry(
-        self, stored: Entry, views: dict[int, View], context: bytes, before: Entry | None
+        self, entry: Entry, views: dict[int, View], context: bytes, before: Entry | None
     ) -> None:
-        name = f"entry {short_id(stored.origin)}/{stored.seq} of view {stored.view}"
-        try:
-            entry = Entry.from_bytes(stored.raw)
-        except MalformedMessage as error:
-            self._find(f"{name} does not decode ({error})")
-            return
-        if entry != stored:
-            self._find(f"{name} is filed under numbers that are not its own")
+        name = _name(entry)
         view = views.get(entry.view)
         place = None if view is None else view.index.get(entry.origin)
         if view is None or place is None:
@@ -242,3 +241,7 @@ class _Verifier:
         replayed = (ledger.position, ledger.digest, ledger.machine.snapshot())
         if replayed != (snapshot.position, snapshot.digest, snapshot.machine):
             self._find(f"the snapshot at position {snapshot.position} is not what replaying comes to")
+
+
+def _name(entry: Entry) -> str:
+    return f"entry {short_id(entry.origin)}/{entry.seq} of view {entry.view}"

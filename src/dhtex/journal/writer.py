@@ -8,7 +8,6 @@ from __future__ import annotations
 import asyncio
 import logging
 import queue
-import shutil
 import sqlite3
 import threading
 from collections.abc import Callable, Sequence
@@ -17,7 +16,7 @@ from typing import Any, Final
 
 from dhtex.errors import StorageError
 from dhtex.journal.backend import Job, Listener
-from dhtex.journal.schema import error_code
+from dhtex.journal.failures import is_no_room, no_room
 from dhtex.journal.store import Store
 
 logger = logging.getLogger(__name__)
@@ -29,13 +28,6 @@ LAZY_S: Final = 0.05
 RETRY_S_MIN: Final = 0.1
 RETRY_S_MAX: Final = 2.0
 """How often a full disk is tried again: soon at first, then less often."""
-
-_NO_ROOM: Final = frozenset(
-    {sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR_WRITE, sqlite3.SQLITE_IOERR_SHMSIZE, sqlite3.SQLITE_BUSY}
-)
-"""Errors after which the same transaction can succeed: it was rolled back, and nothing had to be on the disk yet.
-Quotas and file size limits come as a failed write. A failed fsync is not among them: after it nobody knows what the
-disk has, and a second fsync may report success for what was lost."""
 
 
 class Writer:
@@ -138,11 +130,11 @@ class Writer:
                 self._store.commit(records)
                 break
             except sqlite3.OperationalError as error:
-                if error_code(error) not in _NO_ROOM:
+                if not is_no_room(error):
                     raise
                 if not full:
                     full = True
-                    sentence = _full(self._path, error)
+                    sentence = no_room(self._path, error, "it goes on by itself with nothing lost")
                     logger.warning("%s", sentence)
                     self._tell(self._listener.on_full, sentence)
             self._tidy()  # a checkpoint lets the write-ahead log start over, which may be all the room it takes
@@ -161,7 +153,7 @@ class Writer:
         try:
             self._store.tidy()
         except sqlite3.OperationalError as error:
-            if error_code(error) not in _NO_ROOM:
+            if not is_no_room(error):
                 raise
             logger.debug("the journal %s is tidied later: %s", self._path, error)
             return False
@@ -173,15 +165,3 @@ class Writer:
         except RuntimeError:  # the loop was closed before the journal: nobody is left to tell
             self._stopping.set()
             self._jobs.put(None)
-
-
-def _full(path: Path, error: sqlite3.Error) -> str:
-    if error_code(error) == sqlite3.SQLITE_BUSY:
-        return f"another program keeps the journal {path} locked; close it, and writing goes on by itself"
-    try:
-        free = f"{shutil.disk_usage(path.parent).free // 1024:,} KiB are free"
-    except OSError as unknown:
-        free = f"free space unknown: {unknown.strerror}"
-    return (
-        f"no room to write the journal {path} ({free}); make room, and it goes on by itself with nothing lost"
-    )

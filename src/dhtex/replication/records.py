@@ -210,17 +210,14 @@ def record_from_bytes(data: bytes) -> Record:
             return Installed(View.from_bytes(payload))
         case 6:
             key, position, digest = unpack_list(payload, 3)
-            return FinalMark(_key(key), check_int(position), check_bytes(digest, DIGEST_SIZE))
+            return FinalMark(key_from(key), check_int(position), check_bytes(digest, DIGEST_SIZE))
         case 7:
-            first_n, count, commands = unpack_list(payload, 3)
-            return Pending(
-                check_int(first_n, 1), check_int(count, 1, COUNT_MAX), check_blob(commands, ENTRY_BYTES_MAX)
-            )
+            return pending_from(unpack_list(payload, 3))
         case 8:
             return SnapshotTaken(Snapshot.from_bytes(payload))
         case 9:
             key, chains = unpack_list(payload, 2)
-            return Compacted(_key(key), check_blob(chains, CHAIN_SIZE * MEMBERS_MAX))
+            return Compacted(key_from(key), check_blob(chains, CHAIN_SIZE * MEMBERS_MAX))
         case 10:
             origin, seq = unpack_list(payload, 2)
             return Withdrawn(check_bytes(origin, NODE_ID_SIZE), check_int(seq))
@@ -233,7 +230,24 @@ def _ballot(value: object) -> Ballot:
     return Ballot(check_int(number), check_blob(proposer, NODE_ID_SIZE))
 
 
-def _key(value: object) -> OrderKey:
+def pending_from(value: object) -> Pending:
+    """The commands in a `[first n, count, commands]` list.
+
+    Raises:
+        MalformedMessage: there are none.
+    """
+    first_n, count, commands = check_list(value, 3)
+    return Pending(
+        check_int(first_n, 1), check_int(count, 1, COUNT_MAX), check_blob(commands, ENTRY_BYTES_MAX)
+    )
+
+
+def key_from(value: object) -> OrderKey:
+    """The key in a `[view, timestamp, origin]` list.
+
+    Raises:
+        MalformedMessage: it is not one.
+    """
     view, timestamp, origin = check_list(value, 3)
     return OrderKey(
         check_int(view, 0, 2**32 - 1), check_int(timestamp, 0, INT_MAX), check_blob(origin, NODE_ID_SIZE)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dhtex.errors import JournalCorrupt
+from dhtex.errors import JournalCorrupt, MalformedMessage
 from dhtex.replication.core import Core, Phase, Wish
 from dhtex.replication.effects import Restored
 from dhtex.replication.finality import ViewLog
@@ -25,7 +25,8 @@ def recover(
     """Bring fresh parts to where *state* was left.
 
     Raises:
-        JournalCorrupt: the replayed history does not give the digest that was recorded.
+        JournalCorrupt: the snapshot does not decode, or the replayed history does not give the digest that was
+            recorded.
     """
     core.incarnation, core.was_member = state.incarnation, state.admitted
     core.incarnation_durable = state.incarnation != 0
@@ -59,7 +60,13 @@ def _replay(state: DurableState, core: Core, ledger: Ledger, serving: Serving) -
     """Snapshot, then every final entry after it."""
     start = ORIGIN_OF_HISTORY
     if state.snapshot is not None:
-        ledger.restore(state.snapshot)
+        try:
+            ledger.restore(state.snapshot)
+        except MalformedMessage as error:
+            raise JournalCorrupt(
+                f"the journal's snapshot at position {state.snapshot.position} cannot be used ({error}); "
+                "restore a backup, or move the journal away and join again"
+            ) from error
         serving.keep_snapshot(state.snapshot)
         core.observe(state.snapshot.key.timestamp)
         core.views[state.snapshot.view.number] = state.snapshot.view
