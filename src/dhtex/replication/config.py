@@ -44,7 +44,10 @@ class ReplicaConfig:
     gather_time: int = 150 * MILLISECOND
     """How long a proposer with a majority of promises waits for the other live members."""
     ballot_timeout: int = 800 * MILLISECOND
-    """A ballot that got nowhere for this long is given up, by its proposer and by those frozen under it."""
+    """A ballot that got nowhere for this long is given up, by its proposer and by those frozen under it.
+
+    The next one of the same view is waited for twice as long, up to eight times.
+    """
     resend_interval: int = 60 * MILLISECOND
     """Prepare, accept and requests to follow or join are repeated this often until answered."""
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import enum
 from collections.abc import Callable
+from typing import Final
 
 from dhtex.replication.core import NEVER, Core, Phase
 from dhtex.replication.effects import Destination
@@ -15,6 +16,9 @@ from dhtex.replication.fetching import Fetching
 from dhtex.replication.messages import Accept, BallotAccepted, Prepare, Promise, Reject, Views
 from dhtex.replication.records import Vote
 from dhtex.replication.values import CHAIN_SIZE, NO_BALLOT, Ballot, View
+
+DOUBLINGS_MAX: Final = 3
+"""How often the patience with a ballot doubles; then it is eight times `ballot_timeout`."""
 
 Compose = Callable[[dict[int, Promise]], View]
 
@@ -215,6 +219,15 @@ class Proposer:
         self._gather_until = self._fetch_until = NEVER
         self._resend_at = NEVER
 
+    @property
+    def patience(self) -> int:
+        """How long the newest ballot may get nowhere: twice as long as the one before it.
+
+        Where answers take longer than `ballot_timeout`, ballots of one length would be given up for ever.
+        """
+        before = max(self.round_seen, self._acceptor.promised.round) - 1
+        return self._core.config.ballot_timeout << min(max(before, 0), DOUBLINGS_MAX)
+
     def rest(self) -> None:
         """Give the attempt up; another one needs a higher ballot."""
         self.stage = Stage.RESTING
@@ -227,7 +240,7 @@ class Proposer:
         self._ballot = Ballot(self.round_seen, core.node_id)
         self._promises, self._accepts, self._value = {}, set(), None
         self.stage = Stage.PROMISES
-        self._give_up_at = now + core.config.ballot_timeout
+        self._give_up_at = now + self.patience
         self._gather_until = self._fetch_until = NEVER
         self._resend_at = NEVER
         ballot = self._ballot
@@ -279,7 +292,7 @@ class Proposer:
             p: promise for p, promise in promises.items() if view_log.is_backed(p, promise.have, unheard)
         }
         if self._gather_until == NEVER:
-            self._fetch_until = now + core.config.ballot_timeout // 2
+            self._fetch_until = now + self.patience // 2
             # Where somebody lied, whoever is not heard may know least of it, and have most to lose.
             self._gather_until = self._fetch_until if unheard else now + core.config.gather_time
         alive = self._unsuspected()
@@ -294,6 +307,7 @@ class Proposer:
             return
         self._value = best.value if best.value is not None else self._compose(backed)
         self.stage = Stage.ENTRIES
+        self._give_up_at = now + self.patience
         holders = [
             place
             for place, promise in promises.items()
@@ -315,6 +329,7 @@ class Proposer:
             self.stage = Stage.ACCEPTS
             ballot, me = self._ballot, view_log.me
             self._resend_at = core.now.monotonic
+            self._give_up_at = core.now.monotonic + self.patience
             self._acceptor.accept(ballot, self._value, None, lambda: self.accepted(me, ballot))
             self.tick()
         self._rearm()

@@ -146,7 +146,7 @@ class Succession:
         elif self.proposer.stage is not Stage.RESTING:
             self.propose_at = NEVER
         elif self.propose_at == NEVER:
-            self.propose_at = core.now.monotonic + core.config.ballot_timeout // 2 + self._turn()
+            self.propose_at = core.now.monotonic + self.proposer.patience // 2 + self._turn()
 
     def _turn(self) -> int:
         """The lowest fit member goes first, the others after a randomized while."""
