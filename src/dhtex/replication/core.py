@@ -20,7 +20,7 @@ from dhtex.replication.ledger import Ledger
 from dhtex.replication.machine import RandomSource
 from dhtex.replication.messages import Flag, Message, Reason, Refused, Status
 from dhtex.replication.outbox import Outbox
-from dhtex.replication.records import Appended, Ceiling, Withdrawn
+from dhtex.replication.records import Appended, Ceiling, Incarnation, Withdrawn
 from dhtex.replication.values import NO_LINEAGE, Entry, Member, Now, View, signing_context
 
 NEVER: Final = 2**62
@@ -199,6 +199,16 @@ class Core:
     def myself(self) -> Member:
         """This peer, as others should list it."""
         return Member(self.signer.public_key, self.address, self.incarnation)
+
+    def draw_incarnation(self, *, admitted: bool) -> None:
+        """Be another member than before: the former self's promises and seqs do not bind this one."""
+        self.incarnation = self.random.getrandbits(62) | 1
+        self.incarnation_durable = False
+        self.outbox.record(Incarnation(self.incarnation, admitted))
+        self.outbox.once_durable(self._incarnation_is_durable)
+
+    def _incarnation_is_durable(self) -> None:
+        self.incarnation_durable = True
 
     # -- time ------------------------------------------------------------------------------------------------
 

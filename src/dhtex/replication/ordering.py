@@ -318,6 +318,9 @@ class Ordering:
         if core.view_log is not None:
             log = core.view_log.logs[core.view_log.me]
             self._submissions.requeue(log.entries[log.final - log.base :])
+        if snapshot.key != snapshot.view.key and snapshot.view.has(core.node_id, core.incarnation):
+            # The journal forgets its log and its vote of that view: after a restart it must not act in it again.
+            core.draw_incarnation(admitted=core.was_member)
         core.outbox.record(SnapshotTaken(snapshot))
         ledger.restore(snapshot)
         self._serving.keep_snapshot(snapshot)

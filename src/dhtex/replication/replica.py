@@ -20,7 +20,7 @@ from dhtex.replication.ledger import Ledger
 from dhtex.replication.machine import RandomSource, StateMachine
 from dhtex.replication.messages import AskViews, Message
 from dhtex.replication.ordering import Ordering
-from dhtex.replication.records import DurableState, Incarnation
+from dhtex.replication.records import DurableState
 from dhtex.replication.recovery import recover
 from dhtex.replication.serving import Serving
 from dhtex.replication.submission import Submissions
@@ -233,7 +233,7 @@ class Replica:
             raise UsageError("this peer belongs to a group already; a new one needs a new data directory")
         core.wish = Wish.MEMBER
         self._following.stop()
-        self._draw_incarnation()
+        core.draw_incarnation(admitted=False)
         parent = core.random.getrandbits(8 * ID_SIZE).to_bytes(ID_SIZE, "big")
         view = make_view(
             number=1,
@@ -405,7 +405,7 @@ class Replica:
         core.leaving = False
         self._following.contacts = tuple(contacts)
         if wish is Wish.MEMBER and core.incarnation == 0:
-            self._draw_incarnation()
+            core.draw_incarnation(admitted=False)
         if core.phase is Phase.LEFT and core.view_log is not None:
             core.enter(Phase.ACTIVE)  # the last member left, so the group is where it was
             self._watching.reset()
@@ -428,13 +428,3 @@ class Replica:
 
     def _founded(self) -> None:
         self._core.history_durable = True
-
-    def _draw_incarnation(self) -> None:
-        core = self._core
-        core.incarnation = core.random.getrandbits(62) | 1
-        core.outbox.record(Incarnation(core.incarnation, admitted=False))
-
-        def durable() -> None:
-            core.incarnation_durable = True
-
-        core.outbox.once_durable(durable)
