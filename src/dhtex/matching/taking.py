@@ -95,6 +95,7 @@ def take_plain(
             left -= shown
             del owner.orders[n]
             state.opened -= 1
+            behind[PREV] = level  # without it two filled neighbours would hold one another, garbage for the collector
             maker = behind
         if left == wanted:
             break
@@ -107,7 +108,6 @@ def take_plain(
             level.clear()  # see Book.drop_level
         else:
             level[NEXT] = maker  # those before it are filled
-            maker[PREV] = level
             level[QTY] -= wanted - left
     return left
 
