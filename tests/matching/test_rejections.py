@@ -85,6 +85,13 @@ def iceberg() -> Market:
     return market
 
 
+def facing() -> Market:
+    market = Market()
+    market.do(Place(Side.SELL, 9, 70, post_only=True))
+    market.do(Place(Side.BUY, 4, 60), BOB)
+    return market
+
+
 MINE, OF_ACCOUNT, NOBODYS = OrderId(ALICE, 1), OrderId(ALICE, 2), OrderId(ALICE, 99)
 
 PLACE: list[tuple[RejectReason, Callable[[], Market], Command]] = [
@@ -134,6 +141,7 @@ CHANGE: list[tuple[RejectReason, Callable[[], Market], Command]] = [
     (RejectReason.INVALID_DISPLAY, iceberg, Amend(MINE, 10, 60)),
     (RejectReason.ALREADY_FILLED, partly_filled, Amend(MINE, 4, 60)),
     (RejectReason.LEVELS_FULL, full, Amend(MINE, 5, 60)),
+    (RejectReason.POST_ONLY, facing, Amend(MINE, 5, 60)),
     (RejectReason.UNKNOWN_ORDER, full, Cancel(NOBODYS)),
     (RejectReason.UNKNOWN_ORDER, full, Cancel(tag="zz")),
     (RejectReason.NOT_OWNER, full, Cancel(OrderId(BOB, 1))),

@@ -79,7 +79,7 @@ def place(state: State, row: Row, owner: Owner, n: int, out: Stream) -> RejectRe
     if flags & POST_ONLY and _meets(state, key, quantity):
         return RejectReason.POST_ONLY
     ahead = state.position - n
-    if (kind, flags & ALL_OR_NONE, display, expiry, account, tag) == (Kind.LIMIT, 0, None, None, "", ""):
+    if (kind, flags, display, expiry, account, tag) == (Kind.LIMIT, 0, None, None, "", ""):
         terms = Terms(owner, state.timestamp, ahead, mode)
     else:
         terms = SpecialTerms(
@@ -90,6 +90,7 @@ def place(state: State, row: Row, owner: Owner, n: int, out: Stream) -> RejectRe
             kind=kind,
             force=force,
             expiry=expiry,
+            post_only=bool(flags & POST_ONLY),
             all_or_none=bool(flags & ALL_OR_NONE),
             display=display,
             account=account,
@@ -178,7 +179,7 @@ def _refuse_room(
 
 
 def _meets(state: State, key: int, quantity: int) -> bool:
-    """Whether an order would find a counterparty on arrival."""
+    """Whether an order would find a counterparty at once."""
     beside = state.book.beside[key > 0]
     return state.crosses(key) or any(
         minus_key <= key and node[QTY] <= quantity for minus_key, _, node in beside
@@ -214,8 +215,10 @@ def amend(state: State, row: Row, owner: Owner, n: int, out: Stream) -> RejectRe
     new_key = key if price is None else key_of(side_of(key), price)
     if new_key != key and not terms.all_or_none and not state.room_for(new_key):
         return RejectReason.LEVELS_FULL
-    node[TOTAL] = total
     keeps = new_key == key and new_left <= left
+    if terms.post_only and not keeps and state.phase is Phase.CONTINUOUS and _meets(state, new_key, new_left):
+        return RejectReason.POST_ONLY
+    node[TOTAL] = total
     out += (AMENDED, node_id, order_n, key, new_key, new_left, int(keeps))
     if keeps:
         _shrink(state, node, left - new_left)

@@ -108,7 +108,7 @@ class Place:
             later.
         trigger: ticks, of stop and stop-limit orders only.
         trail: ticks between a trailing stop's trigger and the last trade price.
-        post_only: rejected where it would trade on arrival.
+        post_only: rejected where it would trade on arrival, as is an amend that would make it trade.
         all_or_none: trades whole with one taker, or as one taker, or rests beside the displayed book.
         display: lots an iceberg shows at a time.
         self_trade: what happens where it meets an order of its own node and account.

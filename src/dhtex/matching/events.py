@@ -74,7 +74,7 @@ class RejectReason(IntEnum):
     LEVELS_FULL = 23
     """The book has no room for another price."""
     POST_ONLY = 24
-    """It would trade on arrival."""
+    """Place, amend: a post-only order would trade at once."""
 
 
 class CancelReason(IntEnum):

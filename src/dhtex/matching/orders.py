@@ -80,6 +80,7 @@ class Terms:
     kind: int = Kind.LIMIT
     force: int = TimeInForce.GTC
     expiry: int | None = None
+    post_only: bool = False
     all_or_none: bool = False
     display: int | None = None
     hidden: int = 0
@@ -110,7 +111,8 @@ class SpecialTerms(Terms):
     """What an order asked for beyond price and quantity, and where that has led it; its own."""
 
     __slots__ = (
-        "account", "all_or_none", "display", "expiry", "force", "hidden", "kind", "placed", "tag", "trail", "trigger",
+        "account", "all_or_none", "display", "expiry", "force", "hidden", "kind", "placed", "post_only", "tag", "trail",
+        "trigger",
     )  # fmt: skip
 
     def __init__(
@@ -123,6 +125,7 @@ class SpecialTerms(Terms):
         kind: int,
         force: int,
         expiry: int | None,
+        post_only: bool,
         all_or_none: bool,
         display: int | None,
         account: str,
@@ -138,6 +141,8 @@ class SpecialTerms(Terms):
         """A stop's until it is set off; from then on LIMIT or MARKET."""
         self.force = force
         self.expiry = expiry
+        self.post_only = post_only
+        """Whether it must not trade as a taker, now and when it is amended."""
         self.all_or_none = all_or_none
         self.display = display
         self.hidden = hidden

@@ -274,7 +274,13 @@ class ReferenceEngine:
             (RejectReason.ACCOUNT_FULL, lambda: waits and len(account) >= limits.orders_per_account),
             (RejectReason.CONTINGENT_FULL, crowded),
             (RejectReason.LEVELS_FULL, no_level),
-            (RejectReason.POST_ONLY, lambda: place.post_only and self._would_meet(place)),
+            (
+                RejectReason.POST_ONLY,
+                lambda: (
+                    place.post_only
+                    and self._would_meet(place.side, key_of(place.side, place.price), place.quantity)
+                ),
+            ),
         ]
 
     def _amend_checks(self, amend: Amend, own: OrderId) -> list[tuple[RejectReason, Callable[[], bool]]]:
@@ -313,6 +319,15 @@ class ReferenceEngine:
                 RejectReason.LEVELS_FULL,
                 lambda: key != order.key and not order.ask.all_or_none and not self._room_for(key),
             ),
+            (
+                RejectReason.POST_ONLY,
+                lambda: (
+                    order.ask.post_only
+                    and self.phase is Phase.CONTINUOUS
+                    and (key != order.key or left > order.left)
+                    and self._would_meet(order.side, key, left)
+                ),
+            ),
         ]
 
     def _cancel_checks(self, cancel: Cancel, own: OrderId) -> list[tuple[RejectReason, Callable[[], bool]]]:
@@ -333,13 +348,12 @@ class ReferenceEngine:
     def _contingent(self) -> int:
         return sum(order.kind is Kind.TRAILING_STOP or order.ask.all_or_none for order in self.book)
 
-    def _would_meet(self, place: Place) -> bool:
-        key = key_of(place.side, place.price)
+    def _would_meet(self, side: Side, key: int, quantity: int) -> bool:
         return any(
-            order.side is not place.side
+            order.side is not side
             and not order.asleep
             and order.key + key >= 0
-            and (order.displayed or order.left <= place.quantity)
+            and (order.displayed or order.left <= quantity)
             for order in self.book
         )
 
@@ -672,12 +686,12 @@ def _dropped(out: list[Any]) -> list[tuple[bytes, int]]:
 
 def _terms_row(order: Open) -> list[Any] | None:
     ask = order.ask
-    plain = (Kind.LIMIT, TimeInForce.GTC, False, None, "", "")
-    asked = (ask.kind, ask.time_in_force, ask.all_or_none, ask.display, ask.account, ask.tag)
+    plain = (Kind.LIMIT, TimeInForce.GTC, False, False, None, "", "")
+    asked = (ask.kind, ask.time_in_force, ask.post_only, ask.all_or_none, ask.display, ask.account, ask.tag)
     if asked == plain:
         return None
     trail = ask.trail if order.asleep else None
     return [
-        int(order.kind), int(ask.time_in_force), ask.expiry, int(ask.all_or_none), ask.display, order.hidden,
-        ask.account, ask.tag, order.trigger, trail, order.placed,
+        int(order.kind), int(ask.time_in_force), ask.expiry, int(ask.post_only), int(ask.all_or_none), ask.display,
+        order.hidden, ask.account, ask.tag, order.trigger, trail, order.placed,
     ]  # fmt: skip

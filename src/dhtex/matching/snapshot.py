@@ -6,7 +6,7 @@ One msgpack array:
     owners:  [node id, last n]                              ascending by node id
     orders:  [owner's index, n, place, key, shown, total, priority, time, mode, terms or nil]
              displayed bids best first, asks best first, all-or-none bids, asks, then sleeping stops by age
-    terms:   [kind, force, expiry, all or none, display, hidden, account, tag, trigger, trail, placed]
+    terms:   [kind, force, expiry, post-only, all or none, display, hidden, account, tag, trigger, trail, placed]
 
 Rules for change: another layout is another format number.
 """
@@ -37,7 +37,7 @@ from dhtex.matching.orders import (
 )
 from dhtex.matching.state import State
 
-FORMAT: Final = 1
+FORMAT: Final = 2
 DISPLAYED: Final = 0
 BESIDE: Final = 1
 ASLEEP: Final = 2
@@ -88,8 +88,8 @@ def _terms_row(terms: Terms) -> tuple[Any, ...] | None:
     if terms.plain:
         return None
     return (
-        int(terms.kind), int(terms.force), terms.expiry, int(terms.all_or_none), terms.display, terms.hidden,
-        terms.account, terms.tag, terms.trigger, terms.trail, terms.placed,
+        int(terms.kind), int(terms.force), terms.expiry, int(terms.post_only), int(terms.all_or_none),
+        terms.display, terms.hidden, terms.account, terms.tag, terms.trigger, terms.trail, terms.placed,
     )  # fmt: skip
 
 
@@ -155,7 +155,7 @@ def _node(row: Sequence[Any], owners: list[Owner], shared: dict[tuple[int, ...],
 
 
 def _fields(row: Sequence[Any]) -> dict[str, Any]:
-    kind, force, expiry, all_or_none, display, hidden, account, tag, trigger, trail, placed = row
+    kind, force, expiry, post_only, all_or_none, display, hidden, account, tag, trigger, trail, placed = row
     numbers = {type(value) for value in (expiry, display, hidden, trigger, trail, placed)}
     if not numbers <= {int, type(None)} or {type(account), type(tag)} != {str} or hidden < 0:
         raise MalformedMessage("snapshot", "an order has terms that are none")
@@ -163,6 +163,7 @@ def _fields(row: Sequence[Any]) -> dict[str, Any]:
         "kind": int(Kind(kind)),
         "force": int(TimeInForce(force)),
         "expiry": expiry,
+        "post_only": bool(post_only),
         "all_or_none": bool(all_or_none),
         "display": display,
         "hidden": hidden,

@@ -38,6 +38,7 @@ class Order:
         expiry: microseconds; GTD only.
         trigger: ticks; of a sleeping stop.
         trail: ticks; of a sleeping trailing stop.
+        post_only: whether it must not trade as a taker.
         all_or_none: whether it trades whole or not at all.
         display: lots an iceberg shows at a time.
         self_trade: its self-trade mode.
@@ -58,6 +59,7 @@ class Order:
     expiry: int | None
     trigger: int | None
     trail: int | None
+    post_only: bool
     all_or_none: bool
     display: int | None
     self_trade: SelfTrade
@@ -108,6 +110,7 @@ def order_of(node: Node) -> Order:
         expiry=terms.expiry,
         trigger=terms.trigger,
         trail=terms.trail,
+        post_only=terms.post_only,
         all_or_none=terms.all_or_none,
         display=terms.display,
         self_trade=SelfTrade(terms.mode),
