@@ -16,6 +16,7 @@ from dhtex.matching import (
     Command,
     Event,
     Expired,
+    Kind,
     LevelChange,
     MarketSpec,
     OrderId,
@@ -184,6 +185,8 @@ def open_order(spec: MarketSpec, order: EngineOrder) -> OpenOrder:
     state = "resting"
     if order.trigger is not None:
         state = f"waits for {spec.format_price(order.trigger)}"
+    elif order.kind is Kind.TRAILING_STOP:
+        state = "waits for the first trade"
     return OpenOrder(
         id=order.id,
         side=order.side,
