@@ -9,7 +9,8 @@
     > trade 2 @ 101 alice:1 carol:1
     = asks 101x3
 
-Lines that start with `>` are all events of the command above them, in order; a command with none must not be rejected.
+Lines that start with `>` are all events of the command above them, in order; a command with none must be carried out,
+and nothing else may follow from it.
 Lines that start with `=` say what can be seen now. A name is a node; its commands count from 1, and `alice:2` is the
 order that her second one placed. `market NAME VALUE ...` lines come first and change the terms. The grammar, word by
 word, is in docs/reference/matching-scenarios.md.
@@ -66,7 +67,7 @@ class Step:
     Attributes:
         line: where it stands in the file, from 1.
         text: as it stands there.
-        events: what must come out, as text; empty for "anything but a rejection".
+        events: what must come out, as text; empty for "its answer, which is no rejection, and nothing else".
         views: (line, what must be seen afterwards), as text.
     """
 
@@ -196,12 +197,13 @@ def play(
 
 
 def _compare(step: Step, events: list[str]) -> None:
-    expected = list(step.events)
-    if not expected and any(event.startswith("rejected") for event in events):
-        raise ReplayMismatch(f"line {step.line}: {step.text!r} was not to be rejected, but: {events[-1]}")
-    if expected and expected != events:
-        shown = "".join(f"\n  > {event}" for event in events)
+    shown = "".join(f"\n  > {event}" for event in events)
+    if step.events and list(step.events) != events:
         raise ReplayMismatch(f"line {step.line}: {step.text!r} gave other events than expected:{shown}")
+    if not step.events and (len(events) > 1 or any(event.startswith("rejected") for event in events)):
+        raise ReplayMismatch(
+            f"line {step.line}: {step.text!r} was to be carried out, with nothing else to follow, but:{shown}"
+        )
 
 
 def _perform(words: list[str], stage: Stage) -> tuple[Event, ...]:
