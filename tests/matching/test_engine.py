@@ -197,31 +197,56 @@ def test_a_snapshot_of_another_market_is_refused() -> None:
         other.restore(market.engine.snapshot())
 
 
-def brute_force(bids: list[tuple[int, int]], asks: list[tuple[int, int]]) -> int:
-    """The most lots that any one price could trade."""
-    return max(
-        min(sum(q for p, q in bids if p >= price), sum(q for p, q in asks if p <= price))
-        for price in range(90, 112)
-    )
+Levels = list[tuple[int, int]]
+
+
+def at_price(bids: Levels, asks: Levels, price: int) -> tuple[int, int]:
+    """The lots that an auction at *price* would trade, and the surplus."""
+    wanted = sum(q for p, q in bids if p >= price)
+    offered = sum(q for p, q in asks if p <= price)
+    return min(wanted, offered), wanted - offered
+
+
+def stated_price(bids: Levels, asks: Levels, last: int | None) -> int:
+    """The auction's price by the words of docs/reference/matching.md, found by trying every limit."""
+    limits = sorted({price for price, _ in bids + asks})
+    most = max(at_price(bids, asks, price)[0] for price in limits)
+    tied = [price for price in limits if at_price(bids, asks, price)[0] == most]
+    least = min(abs(at_price(bids, asks, price)[1]) for price in tied)
+    tied = [price for price in tied if abs(at_price(bids, asks, price)[1]) == least]
+    surpluses = [at_price(bids, asks, price)[1] for price in tied]
+    if min(surpluses) > 0:
+        return tied[-1]
+    if max(surpluses) < 0 or last is None:
+        return tied[0]
+    return last if tied[0] < last < tied[-1] else min(tied, key=lambda price: abs(price - last))
 
 
 ORDERS = st.lists(st.tuples(st.integers(95, 105), st.integers(1, 50)), max_size=12)
 
 
 @given(ORDERS, ORDERS, st.one_of(st.none(), st.integers(90, 110)))
-def test_an_auction_trades_the_most_that_any_price_can(
-    bids: list[tuple[int, int]], asks: list[tuple[int, int]], last: int | None
+def test_an_auction_trades_the_most_that_any_price_can_at_the_stated_one(
+    bids: Levels, asks: Levels, last: int | None
 ) -> None:
-    market = Market(opening=Phase.AUCTION)
+    market = Market()
+    if last is not None:
+        market.buy(1, last)
+        market.sell(1, last, BOB)
+    market.do(SetPhase(Phase.AUCTION), OPERATOR)
     for price, quantity in bids:
         market.buy(quantity, price)
     for price, quantity in asks:
         market.sell(quantity, price)
     found = market.engine.indication()
-    assert (found.quantity if found else 0) == brute_force(bids, asks)
+    most = max(at_price(bids, asks, price)[0] for price in range(90, 112))
+    assert (found.quantity if found else 0) == most
+    if found is not None:
+        assert found.price == stated_price(bids, asks, last)
+        assert found[1:] == at_price(bids, asks, found.price)
     events = market.do(SetPhase(Phase.CONTINUOUS), OPERATOR)
     traded = [event for event in events if isinstance(event, Trade)]
-    assert sum(event.quantity for event in traded) == brute_force(bids, asks)
+    assert sum(event.quantity for event in traded) == most
     assert all(found is not None and event.price == found.price for event in traded)
     assert market.engine.indication() is None
 

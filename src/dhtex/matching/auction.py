@@ -1,10 +1,10 @@
 """The call auction: one price for all, found from the orders that gathered.
 
-The price is the one at which most lots trade; of several, the one that leaves the smaller surplus; of
-several, the highest if buyers are left over at all of them, the lowest if sellers are; else the one nearest
-to the last trade price, and of two equally near, or where there was no trade yet, the lower. All-or-none
-orders and sleeping stops stand aside; icebergs take part with all they have; self-trade prevention does not
-apply, since nobody is the taker.
+Of the limits of the orders the price is the one at which most lots trade; of several, the one that leaves the
+smaller surplus; of several, the highest if buyers are left over at all of them, the lowest if sellers are. Else it
+is the last trade price if that lies between them, or the one nearest to it; where there was no trade yet, the
+lowest. All-or-none orders and sleeping stops stand aside; icebergs take part with all they have; self-trade
+prevention does not apply, since nobody is the taker.
 Source: `design: matching`; the tie rule is that of Xetra's market model.
 """
 
@@ -71,7 +71,12 @@ def _curve(prices: list[int], supply: dict[int, int], demand: dict[int, int]) ->
 
 
 def best_indication(curve: list[Indication], last: int | None) -> Indication:
-    """The one that the tie rule picks; the curve ascends by price and is not empty."""
+    """The one that the tie rule picks.
+
+    Args:
+        curve: every limit at which lots would trade, ascending; at least one.
+        last: the last trade price in ticks.
+    """
     most = max(point.quantity for point in curve)
     best = [point for point in curve if point.quantity == most]
     least = min(abs(point.surplus) for point in best)
@@ -80,7 +85,12 @@ def best_indication(curve: list[Indication], last: int | None) -> Indication:
         return best[-1]
     if all(point.surplus < 0 for point in best) or last is None:
         return best[0]
-    return min(best, key=lambda point: (abs(point.price - last), point.price))
+    price = min(max(last, best[0].price), best[-1].price)
+    wanted = next(point.quantity + max(point.surplus, 0) for point in curve if point.price >= price)
+    offered = next(
+        point.quantity - min(point.surplus, 0) for point in reversed(curve) if point.price <= price
+    )
+    return Indication(price, min(wanted, offered), wanted - offered)
 
 
 def uncross(state: State, out: Stream) -> int | None:
