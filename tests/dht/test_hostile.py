@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import sys
 from collections.abc import Callable, Coroutine
+from dataclasses import astuple
 from typing import Any
 
 import msgpack
@@ -16,10 +18,12 @@ from dht.rogue import Rogue, reply
 from dht.test_failures import address_of, protocol_of
 from dhtex.dht import DhtClient, DhtNode, Item, Settings, wire
 from dhtex.dht.addresses import source_of
+from dhtex.dht.contacts import Contact
 from dhtex.dht.limits import Rates, SourceLimits
 from dhtex.dht.stores import Announcements, Items
 from dhtex.dht.tokens import ROTATE_S, Tokens
 from dhtex.errors import MalformedMessage
+from dhtex.identity import Identity
 
 KEYS = st.sampled_from([b"k" * 20, bytes(20), b"\xff" * 20, b"k" * 19])
 LEAVES = (
@@ -134,26 +138,61 @@ def test_any_answers(results: list[Any], sender: bytes) -> None:
 
 FLOOD = """
 import socket, sys, time
+from dhtex.dht import wire
 sender = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
-to = ("127.0.0.1", int(sys.argv[1]))
-datagrams = [bytes.fromhex(sys.argv[2])] + [bytes([n % 3]) + bytes([n]) * 80 for n in range(3)]
+sender.connect(("127.0.0.1", int(sys.argv[1])))
+sender.send(wire.encode_request(bytes(20), "ping", b"", b"", (), pad=True))
+token = wire.decode(sender.recv(4096)).token
+sender.setblocking(False)
+datagrams = [
+    bytes.fromhex(part) if part else bytes([n % 3]) + bytes([n]) * 80 for n, part in enumerate(sys.argv[2:])
+]
+datagrams = [datagram.replace(b"8 bytes.", token) for datagram in datagrams]
 while True:
     begin_s = time.monotonic()
     for n in range(200):
-        sender.sendto(datagrams[n % 4], to)
+        try:
+            sender.send(datagrams[n % len(datagrams)])
+        except OSError:
+            pass
     time.sleep(max(0.0, begin_s + 0.01 - time.monotonic()))
 """
 
+FORGED = Item.signed_by(Identity(bytes(31) + b"\x06"), "value", seq=1)
+FLOODS: dict[str, list[bytes]] = {
+    "questions of a stranger, and noise": [
+        wire.encode_request(bytes(20), "find_peers", b"", b"", (bytes(20),), pad=True),
+        *(b"", b"", b""),
+    ],
+    "questions with a token": [
+        wire.encode_request(bytes(20), "find_peers", b"", b"8 bytes.", (bytes(20),), pad=False)
+    ],
+    "forged signatures with a token": [
+        wire.encode_request(
+            (bytes([n]) * 20),
+            "put_item",
+            b"",
+            b"8 bytes.",
+            (*astuple(FORGED)[:3], 2, FORGED.sig, None, 60),
+            pad=False,
+        )
+        for n in range(200)
+    ],
+}
+
 
 @pytest.mark.e2e
-async def test_one_source_flooding_does_not_stop_others() -> None:
+@pytest.mark.parametrize("datagrams", FLOODS.values(), ids=FLOODS)
+async def test_one_source_flooding_does_not_stop_others(datagrams: list[bytes]) -> None:
     """20,000 datagrams a second from one source; somebody else, who keeps nothing itself, is served all along."""
     async with DhtNode() as node, DhtClient(bootstrap=[node.dht_address]) as other:
         await other.ready()
         await node.announce("svc", 1)
-        question = wire.encode_request(bytes(20), "find_peers", b"", b"", (bytes(20),), pad=True)
+        for n in range(40):
+            protocol_of(node).heard_from(Contact(os.urandom(20), ("127.0.0.1", 1 + n)))
         flood = await asyncio.create_subprocess_exec(
-            *(sys.executable, "-c", FLOOD, str(address_of(node)[1]), question.hex())
+            *(sys.executable, "-c", FLOOD, str(address_of(node)[1])),
+            *(datagram.hex() for datagram in datagrams),
         )
         try:
             served = 0
@@ -192,6 +231,19 @@ def test_limits_are_bounded_and_let_the_proven_through() -> None:
     limits.prove("known")
     assert sum(limits.take("known", 20.0) for _ in range(1_000)) == 1_000
     assert sum(limits.take(f"spoofed {n}", 20.0) for n in range(60)) == 50
+
+
+def test_a_source_has_a_share_of_the_time() -> None:
+    limits = SourceLimits(Rates(share=0.25, share_burst_s=0.5), 0.0)
+    limits.take("one", 0.0)
+    limits.prove("one")
+    served = 0
+    for tick in range(1_000):  # ten seconds in which it asks for what takes 10 ms
+        if limits.take("one", tick / 100):
+            limits.spent("one", 0.01)
+            served += 1
+        assert limits.take("another", tick / 100)
+    assert served == pytest.approx(300, abs=3)
 
 
 def test_who_owns_an_ipv6_network_is_one_source() -> None:

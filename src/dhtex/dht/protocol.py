@@ -15,7 +15,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import Counter, OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Hashable
 from typing import Any
 
 from kademlia.protocol import KademliaProtocol
@@ -153,6 +153,12 @@ class Protocol(KademliaProtocol):  # type: ignore[misc]  # kademlia and rpcudp s
         if not self._limits.take(source, now_s):
             self.counters["over_limit"] += 1
             return
+        try:
+            self._serve(data, address, source, now_s)
+        finally:
+            self._limits.spent(source, self.loop.time() - now_s)
+
+    def _serve(self, data: bytes, address: Address, source: Hashable, now_s: float) -> None:
         request = wire.decode(data)
         if not isinstance(request, wire.Request):
             raise MalformedMessage("kind")
