@@ -233,6 +233,18 @@ def test_limits_are_bounded_and_let_the_proven_through() -> None:
     assert sum(limits.take(f"spoofed {n}", 20.0) for n in range(60)) == 50
 
 
+async def test_who_used_its_time_up_waits_and_others_do_not() -> None:
+    async with (
+        DhtNode(settings=Settings(rates=Rates(share=1e-9, share_burst_s=1e-9))) as node,
+        await Rogue.open() as one,
+        await Rogue.open() as another,
+    ):
+        await one.token_of(address_of(node))  # answering that took longer than a nanosecond
+        one.send(wire.encode_request(bytes(20), "ping", b"", b"", (), pad=True), address_of(node))
+        await another.token_of(address_of(node))
+        assert node.counters["over_limit"] == 1
+
+
 def test_a_source_has_a_share_of_the_time() -> None:
     limits = SourceLimits(Rates(share=0.25, share_burst_s=0.5), 0.0)
     limits.take("one", 0.0)
