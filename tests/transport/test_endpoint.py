@@ -373,7 +373,8 @@ async def test_backlog_shows_what_waits_for_the_window() -> None:
             pair.a.notify(BOB.node_id, [(1, [b"x" * 60_000])])
         assert pair.a.backlog(BOB.node_id) > 300_000
         await pair.heard_by_bob.wait_for(10)
-        assert pair.a.backlog(BOB.node_id) == 0
+        while pair.a.backlog(BOB.node_id):  # on a busy machine something may be sent again needlessly
+            await asyncio.sleep(0)
 
 
 @pytest.mark.parametrize(
@@ -494,6 +495,24 @@ async def test_ipv6() -> None:
         pair.a.notify(BOB.node_id, [(1, [])])
         await pair.heard_by_bob.wait_for(1)
         assert pair.heard_by_bob.calls[0][1] == pair.alice.address
+
+
+@needs_ipv6
+async def test_every_spelling_of_an_address_is_that_address() -> None:
+    async with Pair(host="::1") as pair:
+        for host in ("::1", "0:0:0:0:0:0:0:1", "0::0001"):
+            answer = await pair.a.hello((host, pair.bob.address[1]), timeout=5)
+            assert answer.address == pair.bob.address
+            pair.a.set_peer(BOB.public_key, (host, pair.bob.address[1]))
+            assert pair.a.address_of(BOB.node_id) == pair.bob.address
+
+
+@needs_ipv6
+@pytest.mark.parametrize("host", ["::ffff:224.0.0.1", "::ffff:255.255.255.255", "::ffff:0.0.0.0", "ff02::1"])
+async def test_no_group_of_hosts_hides_in_an_ipv6_address(host: str) -> None:
+    async with Endpoint(ALICE, "::") as alice:
+        channel = alice.attach(GROUP, Recorder())
+        assert not channel.set_peer(BOB.public_key, (host, 80))
 
 
 @needs_ipv6

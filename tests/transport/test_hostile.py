@@ -299,7 +299,7 @@ async def test_a_datagram_recorded_and_sent_from_elsewhere_moves_nothing() -> No
     async with Pair() as pair, Relay(pair.bob.address, seed=1) as relay:
         alice = pair.a._links.of_node(BOB.node_id)
         assert alice is not None
-        alice.address = relay.address
+        alice.path.trust(relay.address)
         pair.a.notify(BOB.node_id, [(1, [])])
         await pair.heard_by_bob.wait_for(1)
         (recorded,) = relay.passed

@@ -23,9 +23,27 @@ def is_usable(address: Address, family: socket.AddressFamily) -> bool:
         ip = ipaddress.ip_address(host)
     except ValueError:
         return False
-    if not 0 < port < 1 << 16 or ip.is_multicast or ip.is_unspecified or host == "255.255.255.255":
+    inner = _unmapped(ip)
+    if (
+        not 0 < port < 1 << 16
+        or inner.is_multicast
+        or inner.is_unspecified
+        or str(inner) == "255.255.255.255"
+    ):
         return False
     return ip.version == 4 or family is socket.AF_INET6
+
+
+def canonical(address: Address) -> Address:
+    """A usable address as sockets report it: one spelling of each."""
+    return (str(_unmapped(ipaddress.ip_address(address[0]))), address[1])
+
+
+def _unmapped(
+    ip: ipaddress.IPv4Address | ipaddress.IPv6Address,
+) -> ipaddress.IPv4Address | ipaddress.IPv6Address:
+    """An IPv4 address in IPv6 clothes is what it is inside."""
+    return ip.ipv4_mapped or ip if isinstance(ip, ipaddress.IPv6Address) else ip
 
 
 def to_socket(address: Address, family: socket.AddressFamily) -> Address:

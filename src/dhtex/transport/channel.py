@@ -11,7 +11,7 @@ from typing import Any, Protocol, TypeVar
 
 from dhtex.errors import DhtexError, MalformedMessage, NotRunning, Unreachable
 from dhtex.identity import NodeId, PublicKey, node_id_of, short_id
-from dhtex.transport.address import Address
+from dhtex.transport.address import Address, canonical
 from dhtex.transport.codec import INT_MAX, FrameEncoder, Notification, Request
 from dhtex.transport.datagram import Datagram, Kind, header
 from dhtex.transport.greeter import HelloAnswer
@@ -166,7 +166,7 @@ class Channel:
         except MalformedMessage as error:
             self._counters[f"refused_{error.reason}"] += 1
             return False
-        link.set_address(address, now)
+        link.set_address(canonical(address), now)
         return True
 
     def address_of(self, node_id: NodeId) -> Address | None:

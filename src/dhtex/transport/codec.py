@@ -25,6 +25,7 @@ METHOD_CHARS_MAX = 64
 ERROR_CHARS_MAX = 500
 ACK_BITS_BYTES = 16
 ACK_SIZE = 1 + 1 + 9 + 2 + ACK_BITS_BYTES  # the longest an acknowledgement gets
+RESYNC_SIZE = 1 + 1 + 9
 FRAMES_HEADER_SIZE = 3  # array 16
 
 

@@ -111,8 +111,8 @@ class Flight(Generic[T]):
         self._sent[sequence] = _Sent(size, now, cargo)
         self.octets += size
 
-    def acked(self, ack: Ack, now: float) -> None:
-        """The other side reported what arrived."""
+    def acked(self, ack: Ack, now: float) -> int | None:
+        """The other side reported what arrived: the highest number of it that is news, if there is any."""
         in_use = 2 * self.octets >= self.window.size
         arrived: list[int] = []
         for sequence in self._sent:
@@ -122,7 +122,7 @@ class Flight(Generic[T]):
             if behind < ACK_BITS and ack.bits >> behind & 1:
                 arrived.append(sequence)
         if not arrived:
-            return
+            return None
         latest = arrived[-1]
         if latest > self._ceiling_acked:
             self._ceiling_acked = latest
@@ -132,6 +132,7 @@ class Flight(Generic[T]):
         self._tail_backoff = 1.0
         if in_use:
             self.window.acked(octets)
+        return latest
 
     def take_lost(self, now: float) -> list[T]:
         """Give up on datagrams that are overdue; their cargo, oldest first."""

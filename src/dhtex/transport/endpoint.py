@@ -19,7 +19,7 @@ from typing import Self
 
 from dhtex.errors import MalformedMessage, NetworkError, NotRunning, PortInUse, Unreachable
 from dhtex.identity import Identity, NodeId, node_id_of
-from dhtex.transport.address import Address, from_socket, is_usable, to_socket
+from dhtex.transport.address import Address, canonical, from_socket, is_usable, to_socket
 from dhtex.transport.channel import Channel, Handler
 from dhtex.transport.codec import FrameEncoder
 from dhtex.transport.datagram import (
@@ -91,7 +91,7 @@ class Endpoint:
         self._limits = limits or Limits()
         self._keys = KeyRing(identity)
         self._encoder = FrameEncoder()
-        self._random = random.Random()
+        self._random = random.SystemRandom()  # numbers that a peer cannot foresee, see `path`
         self._greeter = Greeter(identity.public_key, self._transmit, self._random)
         self._channels: dict[bytes, Channel] = {}
         self._touched: dict[Channel, None] = {}
@@ -220,7 +220,7 @@ class Endpoint:
         """See `Channel.hello`."""
         if not self.can_reach(address):
             address = await self._resolve(address)
-        return await self._greeter.ask(channel.group_id, address, timeout)
+        return await self._greeter.ask(channel.group_id, canonical(address), timeout)
 
     def detach(self, channel: Channel) -> None:
         """Forget a channel that closes, once what it has said is sent."""

@@ -10,7 +10,8 @@ once a second, with a boxed RESYNC that names the highest number we know. It goe
 datagrams from elsewhere provokes the same answer, which its true owner ignores: he is ahead of it.
 
 **Address.** Where a peer is reached follows the datagram with the highest number so far. A recorded one
-cannot move it: its number was used.
+cannot move it: its number was used. Nothing but pings goes to a new address until one is acknowledged, see `path`.
+A ping is a RESYNC that tells nothing new.
 """
 
 from __future__ import annotations
@@ -25,6 +26,7 @@ from dhtex.transport.address import Address
 from dhtex.transport.codec import (
     ACK_SIZE,
     FRAMES_HEADER_SIZE,
+    RESYNC_SIZE,
     Ack,
     Fragment,
     FrameEncoder,
@@ -37,9 +39,10 @@ from dhtex.transport.codec import (
     join_frames,
 )
 from dhtex.transport.congestion import Flight
-from dhtex.transport.datagram import BOX_OVERHEAD
+from dhtex.transport.datagram import BOX_OVERHEAD, HEADER_SIZE
 from dhtex.transport.fragments import Reassembler, split
 from dhtex.transport.limits import MESSAGE_LIFE, Limits, TokenBucket
+from dhtex.transport.path import LEAP_BITS, Path
 from dhtex.transport.replay import WINDOW, ReceiveWindow
 from dhtex.transport.rpc import Answers, Calls
 from dhtex.transport.secure import NONCE_SIZE, SEQUENCE_SIZE, Boxes
@@ -49,6 +52,7 @@ NUMBER_MAX = 1 << 62  # 146,000 years of microseconds; room above it, so that co
 RESYNC_INTERVAL = 1.0
 ACK_EVERY = 8  # datagrams; an acknowledgement reports on 128
 ACK_DELAY = 0.005  # what is said within that time carries the acknowledgement for free
+PING_BYTES = BOX_OVERHEAD + FRAMES_HEADER_SIZE + RESYNC_SIZE + ACK_SIZE
 ADDRESS_TRUST = 3.0  # seconds for which an address proved by a box outweighs hearsay
 
 Message = Request | Response | Notification
@@ -88,7 +92,7 @@ class Link:
         """
         self.public_key = public_key
         self.node_id = node_id
-        self.address: Address | None = None
+        self.path = Path()
         self.heard_at: float | None = None
         self.is_proved = False  # a box of the other side opened: it holds the key
         self.calls = Calls(rng)
@@ -98,6 +102,7 @@ class Link:
         self._header = header
         self._encoder = encoder
         self._limits = limits
+        self._random = rng
         self._counters = counters
         self._room = datagram_bytes - BOX_OVERHEAD - FRAMES_HEADER_SIZE - ACK_SIZE
         self._number = wall
@@ -125,7 +130,12 @@ class Link:
     def set_address(self, address: Address, now: float) -> None:
         """Hearsay about where the peer is; does not outweigh what a box proved a moment ago."""
         if self.address is None or self.heard_at is None or now - self.heard_at > ADDRESS_TRUST:
-            self.address = address
+            self.path.trust(address)
+
+    @property
+    def address(self) -> Address | None:
+        """Where it was last heard, or is said to be."""
+        return self.path.address
 
     # Sending
 
@@ -160,6 +170,12 @@ class Link:
             self._resync_to = None
         if self.address is None:
             return datagrams
+        if self.path.is_doubted:
+            self._drop_expired(now)
+            ping_at = self._next_ping()
+            if ping_at is not None and ping_at <= now:
+                datagrams.append((self._ping(now), self.address))
+            return datagrams
         while self._queue and self.flight.has_room:
             frames, again = self._fill(now)
             if not frames:
@@ -170,6 +186,26 @@ class Link:
         if self._ack_at is not None and self._ack_at <= now:
             datagrams.append((self._seal([self._take_ack()])[1], self.address))
         return datagrams
+
+    def _next_ping(self) -> float | None:
+        """When a doubted address is asked whether anybody hears us there, if anything is to be said there."""
+        wanted_at = 0.0 if self._queue else self._ack_at
+        ping_at = self.path.ping_at(PING_BYTES)
+        return None if wanted_at is None or ping_at is None else max(wanted_at, ping_at)
+
+    def _ping(self, now: float) -> bytes:
+        frames = [self._encoder.resync(Resync(self._received.highest))]
+        if self._owed:
+            frames.append(self._take_ack())
+        number, datagram = self._seal(frames)
+        self.path.pinged(PING_BYTES, now)
+        self.flight.sent(number, len(datagram), now, [])
+        return datagram
+
+    def _drop_expired(self, now: float) -> None:
+        while self._queue and self._queue[0].expires <= now:
+            self._queued -= len(self._queue.popleft().frame)
+            self._counters["unsent_expired"] += 1
 
     def _fill(self, now: float) -> tuple[list[bytes], list[Outgoing]]:
         """Frames for one datagram, and those of them that are wanted again when it is lost."""
@@ -225,15 +261,21 @@ class Link:
             raise MalformedMessage("budget")
         frames = decode_frames(plaintext)
         self.heard_at = now
-        if self._received.mark(number):
-            self.address = source
+        if self._received.mark(number) and source != self.address:
+            self._number += 1 + self._random.getrandbits(LEAP_BITS)
+            self.path.doubt(source, self._number, now)
+        self.path.heard(source, HEADER_SIZE + len(body))
         messages: list[Message] = []
         eliciting = False
         for frame in frames:
             if isinstance(frame, Ack):
-                self.flight.acked(frame, now)
+                arrived = self.flight.acked(frame, now)
+                if arrived is not None:
+                    self.path.acknowledged(arrived)
             elif isinstance(frame, Resync):
                 self._catch_up(frame.highest)
+                self._owed += 1
+                self._ack_at = now
             else:
                 eliciting = True
                 message = self._reassemble(frame, now) if isinstance(frame, Fragment) else frame
@@ -283,7 +325,17 @@ class Link:
     @property
     def deadline(self) -> float | None:
         """When `on_timer` or `take` next has something to do, if ever."""
-        deadlines = (self._ack_at, self.flight.deadline, self._reassembler.deadline, self.calls.deadline)
+        if not self.path.is_doubted:
+            speak_at, expires = self._ack_at, None
+        else:
+            speak_at, expires = self._next_ping(), self._queue[0].expires if self._queue else None
+        deadlines = (
+            speak_at,
+            expires,
+            self.flight.deadline,
+            self._reassembler.deadline,
+            self.calls.deadline,
+        )
         return min((deadline for deadline in deadlines if deadline is not None), default=None)
 
     def on_timer(self, now: float) -> None:
