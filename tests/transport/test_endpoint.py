@@ -373,7 +373,9 @@ async def test_backlog_shows_what_waits_for_the_window() -> None:
             pair.a.notify(BOB.node_id, [(1, [b"x" * 60_000])])
         assert pair.a.backlog(BOB.node_id) > 300_000
         await pair.heard_by_bob.wait_for(10)
-        assert pair.a.backlog(BOB.node_id) < 60_000  # on a busy machine something may be sent again needlessly
+        assert (
+            pair.a.backlog(BOB.node_id) < 60_000
+        )  # on a busy machine something may be sent again needlessly
 
 
 @pytest.mark.parametrize(

@@ -9,6 +9,8 @@ from typing import Final
 
 from dhtex.errors import JournalCorrupt, StorageError
 
+ENOUGH_BYTES: Final = 64 * 1024 * 1024
+"""Several times the largest transaction: with so much free the disk is not what is full."""
 _NO_ROOM: Final = frozenset(
     {sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR_WRITE, sqlite3.SQLITE_IOERR_SHMSIZE, sqlite3.SQLITE_BUSY}
 )
@@ -37,9 +39,12 @@ def no_room(path: Path, error: sqlite3.Error, goes_on: str) -> str:
     if _code(error) == sqlite3.SQLITE_BUSY:
         return f"another program keeps the journal {path} locked; close it, and {goes_on}"
     try:
-        free = f"{shutil.disk_usage(path.parent).free // 1024:,} KiB are free"
+        octets = shutil.disk_usage(path.parent).free
     except OSError as unknown:
         free = f"free space unknown: {unknown.strerror}"
+    else:
+        why = "" if octets < ENOUGH_BYTES else ", so it is a quota or a limit on the size of files"
+        free = f"{octets // 1024:,} KiB are free{why}"
     return f"no room to write the journal {path} ({free}); make room, and {goes_on}"
 
 
