@@ -76,6 +76,7 @@ class Core:
         view, view_log: the installed view; its log when this peer is a member of it.
         previous: the log of the view before, for members that still need it.
         views: number -> view record, the newest `VIEWS_KEPT`.
+        is_member: True in the phases of a member of the installed view.
         inflight: the own entry that is being made durable.
         status_due: tell everyone at the end of this input.
         full: the journal has no room.
@@ -115,7 +116,7 @@ class Core:
         self.incarnation_durable = False
         self.history_durable = True
         self.inflight: Entry | None = None
-        self.phase = Phase.IDLE
+        self.phase, self.is_member = Phase.IDLE, False
         self.wish = Wish.NOTHING
         self.was_member = False
         self.status_due = False
@@ -133,7 +134,7 @@ class Core:
         """Change phase; the role people see follows."""
         if phase is not self.phase:
             invariant(phase in TRANSITIONS[self.phase], f"no way from {self.phase.value} to {phase.value}")
-            self.phase = phase
+            self.phase, self.is_member = phase, phase in MEMBER_PHASES
             if phase is Phase.LEFT:
                 self.outbox.flush_mark()  # nothing more comes that would take it along
         self.tell_role()
@@ -182,11 +183,6 @@ class Core:
         """The group is known."""
         self.lineage = lineage
         self.context = signing_context(self.group_id, lineage)
-
-    @property
-    def is_member(self) -> bool:
-        """True in the phases of a member of the installed view."""
-        return self.phase in MEMBER_PHASES
 
     def place_of(self, node_id: bytes) -> int | None:
         """The member's place in the installed view; None for strangers, and for everyone when not a member."""

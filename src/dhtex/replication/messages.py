@@ -41,8 +41,8 @@ PIECE_BYTES_MAX: Final = 64 * 1024
 WALL_MAX: Final = INT_MAX
 
 
-class Flag(enum.IntFlag):
-    """What a status says beside its numbers."""
+class Flag(enum.IntEnum):
+    """What a status says beside its numbers, one bit each."""
 
     FROZEN = 1  # a ballot is promised: `promise` and `have` say nothing, the member is alive
     LEAVING = 2  # wants to be left out of the next view

@@ -83,7 +83,7 @@ class Succession:
         if core.phase is Phase.FROZEN:
             self.acceptor.retry_offer()
             self.proposer.retry()
-        if core.phase in {Phase.ACTIVE, Phase.FROZEN}:
+        if core.phase is Phase.ACTIVE or core.phase is Phase.FROZEN:
             self._plan()
 
     def condemn(self, node_id: bytes) -> None:

@@ -83,6 +83,7 @@ class Process:
         self._signer = signer
         self._life = 0  # timers and looks of earlier lives mean nothing
         self._armed: int | None = None
+        self._deadline = -1  # what it was armed for last
         self._driving = False
         self._inbox: deque[tuple[int, list[Message]]] = deque()
         self._owed: deque[int] = deque()  # tickets that became durable during a pause
@@ -325,6 +326,9 @@ class Process:
                 raise Violation("founding", f"{self.name} sees a second group where there is one")
 
     def _arm(self, deadline: int) -> None:
+        if deadline == self._deadline and self._armed is not None:
+            return
+        self._deadline = deadline
         at = self.timepiece.when(deadline)
         now = self._world.now
         if at <= now:
