@@ -32,7 +32,19 @@ from dhtex.matching.commands import (
 from dhtex.matching.entering import settle_down
 from dhtex.matching.events import CancelReason, Event, RejectReason
 from dhtex.matching.market import MAX_INTEGER, NODE_ID_SIZE, MarketSpec, Phase
-from dhtex.matching.orders import KEY, NEXT, PREV, QTY, TERMS, N, Owner, Terms, open_quantity, side_of
+from dhtex.matching.orders import (
+    KEY,
+    NEXT,
+    PREV,
+    QTY,
+    TERMS,
+    N,
+    Owner,
+    Terms,
+    new_node,
+    open_quantity,
+    side_of,
+)
 from dhtex.matching.snapshot import restore, snapshot
 from dhtex.matching.state import State
 from dhtex.matching.stream import ACCEPTED, BEFORE, CANCELLED, DROPPED, EXPIRED, REJECTED, Stream, pack
@@ -41,6 +53,7 @@ from dhtex.matching.views import Depth, LevelChange, Order, order_of
 
 DIGEST_SIZE: Final = 32
 
+BUY: Final = int(Side.BUY)
 SELL: Final = int(Side.SELL)
 NEWEST: Final = int(SelfTrade.CANCEL_NEWEST)
 GTC: Final = int(TimeInForce.GTC)
@@ -290,65 +303,47 @@ class MatchingEngine:
                     operation, first, second, mode, force = row
                 else:
                     operation = first = second = None
-                if operation == CANCEL:
-                    # CANCEL, node id, n: of an own plain order, which therefore rests in the displayed book.
-                    if (
-                        length == 3
-                        and first == node_id
-                        and type(second) is int
-                        and (node := mine.get(second))
-                    ):
-                        before, behind, quantity, key, level, _, _, its = node
-                        if its.plain:
-                            del mine[second]
-                            before[NEXT] = behind
-                            behind[PREV] = before
-                            level[QTY] -= quantity
-                            if before is behind:
-                                book.drop_level(level)
-                            out.extend((CANCELLED, key, quantity))
-                            continue
-                elif (
-                    # Side, quantity, price, perhaps self-trade mode, perhaps time in force: a plain limit order.
-                    # What is no whole number (True is none) is for `_answer` to refuse.
-                    type(operation) is type(first) is type(second) is int
-                    and 0 <= operation <= SELL
+                # Side, quantity, price, perhaps self-trade mode, perhaps time in force: a plain limit order. What is
+                # no whole number (True is none) is for `_answer` to refuse; `is` asks for type and value at once.
+                if (
+                    (operation is BUY or operation is SELL)
+                    and type(first) is type(second) is int
                     and 0 < first <= quantity_max
                     and 0 < second <= price_max
                     and (mode is terms.mode or (type(mode) is int and 0 <= mode <= OFF))
-                    and (force is GTC or (type(force) is int and 0 <= force <= IOC))
+                    and (force is GTC or force is IOC)
                 ):
-                    left = first
-                    if operation:
-                        key, facing = -second, bids
-                    else:
-                        key, facing = second, asks
                     if mode is not terms.mode:
                         terms = Terms(owner, state.timestamp, ahead, mode)
                     out.append(ACCEPTED)
+                    if operation:
+                        key, keys, facing = -second, asks, bids
+                    else:
+                        key, keys, facing = second, bids, asks
+                    left = first
                     if facing[-1] + key >= 0:
                         state.opened = opened + len(mine)
                         left = take_plain(state, facing, key, first, None if mode == OFF else owner, out)
                         if left and facing[-1] + key >= 0:  # an order that is not plain, or its owner's
-                            node = [None, None, left, key, None, n, first, terms]
-                            take_displayed(state, node, key, n + ahead, out)
-                            left = node[QTY]
+                            taker = new_node(n, key, left, terms)
+                            take_displayed(state, taker, key, n + ahead, out)
+                            left = taker[QTY]
                         opened = state.opened - len(mine)
-                    if left and force:
-                        out += (DROPPED, node_id, n, key, left, 0, UNFILLED)
-                    elif left:
+                    if left and force is GTC:
                         level = levels.get(key)
                         if level is None:
                             level = [None, None, 0, key, 0]
                             level[PREV] = level[NEXT] = level
                             levels[key] = level
-                            insort(asks if operation else bids, key)
+                            insort(keys, key)
                         last = level[PREV]
                         # The level's own key, so that there is one number for all its orders.
                         mine[n] = level[PREV] = last[NEXT] = [
                             last, level, left, level[KEY], level, n, first, terms,
                         ]  # fmt: skip
                         level[QTY] += left
+                    elif left:
+                        out += (DROPPED, node_id, n, key, left, 0, UNFILLED)
                     if left != first and (buys or sells or trailing):
                         state.position = n + ahead
                         state.opened = opened + len(mine)
@@ -356,6 +351,24 @@ class MatchingEngine:
                         opened = state.opened - len(mine)
                         calm = self._is_calm(len(rows), len(mine))
                     continue
+                # CANCEL, node id, n: of an own plain order, which therefore rests in the displayed book.
+                if (
+                    operation is CANCEL
+                    and length == 3
+                    and first == node_id
+                    and type(second) is int
+                    and (node := mine.get(second))
+                ):
+                    before, behind, quantity, key, level, _, _, its = node
+                    if its.plain:
+                        del mine[second]
+                        before[NEXT] = behind
+                        behind[PREV] = before
+                        level[QTY] -= quantity
+                        if before is behind:
+                            book.drop_level(level)
+                        out.extend((CANCELLED, key, quantity))
+                        continue
             state.opened = opened + len(mine)
             state.position = n + ahead
             self._answer(row, owner, n, out)

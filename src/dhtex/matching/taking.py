@@ -95,7 +95,8 @@ def take_plain(
             left -= shown
             del owner.orders[n]
             state.opened -= 1
-            behind[PREV] = level  # without it two filled neighbours would hold one another, garbage for the collector
+            # Two filled neighbours that held one another would need the garbage collector.
+            behind[PREV] = level
             maker = behind
         if left == wanted:
             break
