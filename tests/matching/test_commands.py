@@ -8,6 +8,7 @@ import msgpack
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from hypothesis.strategies import SearchStrategy
 from msgpack import fallback
 
 from dhtex.errors import MalformedMessage, OrderError
@@ -32,7 +33,7 @@ from dhtex.matching import (
     decode_commands,
     encode_commands,
 )
-from dhtex.matching.commands import decode_rows
+from dhtex.matching.commands import decode_rows, full_row, row_of
 from dhtex.matching.splitting import split_array
 from matching import strategies
 from matching.support import ALICE
@@ -252,6 +253,38 @@ def test_any_bytes_give_events_and_never_raise(batch: bytes, count: int) -> None
 def test_what_cannot_travel_gets_a_sentence(command: Any) -> None:
     with pytest.raises(OrderError):
         encode_commands([command])
+
+
+ODD_PLACES: SearchStrategy[Any] = st.builds(
+    Place,
+    st.sampled_from([Side.BUY, 0, True, Phase.HALTED]),
+    st.sampled_from([5, True, 5.0, "5", None, 2**70]),
+    st.sampled_from([5, False, 5.0, None]),
+    post_only=st.sampled_from([False, 0, True]),
+    account=st.sampled_from(["", b"", None, "fund"]),
+)
+ODD_CANCELS: SearchStrategy[Any] = st.builds(
+    Cancel,
+    st.builds(
+        OrderId,
+        st.sampled_from([ALICE, bytearray(ALICE), b"short", None]),
+        st.sampled_from([7, 0, True, 2**63, "7"]),
+    ),
+    st.sampled_from(["", b"", None, "fund"]),
+)
+
+
+@given(st.one_of(strategies.placements(), strategies.changes(9), ODD_PLACES, ODD_CANCELS))
+def test_the_short_way_of_frequent_commands_leads_where_the_long_one_does(command: Any) -> None:
+    try:
+        row = row_of(command)
+        full_row(row)
+        expected = msgpack.packb([row])
+    except (MalformedMessage, OverflowError):
+        with pytest.raises(OrderError):
+            encode_commands([command])
+    else:
+        assert encode_commands([command]) == expected
 
 
 def test_an_id_as_people_see_it() -> None:
