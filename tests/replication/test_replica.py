@@ -14,6 +14,7 @@ import pytest
 from dhtex.errors import Busy, JournalFull, NotRunning, UsageError
 from dhtex.replication import Now, Replica, ReplicaConfig
 from dhtex.replication.effects import (
+    Accepted,
     ClockRefused,
     Destination,
     Equivocation,
@@ -69,6 +70,37 @@ def test_commands_gather_while_an_entry_is_made_durable() -> None:
         cluster.submit(cluster.nodes[0])
     settle(cluster)
     assert len(told(cluster.nodes[0], Finalized)) == 2
+
+
+def test_commands_submitted_together_need_one_entry_and_one_word() -> None:
+    cluster = group(3)
+    node = cluster.nodes[0]
+
+    def one_by_one(replica: Replica, now: Now) -> None:
+        for number in range(1, 101):
+            assert replica.submit(msgpack.packb([number]), 1, now) == number
+
+    node.do(one_by_one)
+    settle(cluster)
+    assert told(node, Accepted) == [Accepted(1, 100)]
+    assert [(final.entry.count, final.entry.commands) for final in told(node, Finalized)] == [
+        (100, msgpack.packb(list(range(1, 101))))
+    ]
+
+
+def test_commands_gather_into_entries_of_the_size_allowed() -> None:
+    cluster = group(1, replace(FAST, entry_commands_max=10, entry_bytes_max=100))
+    node = cluster.nodes[0]
+
+    def runs(replica: Replica, now: Now) -> None:
+        for count, size in ((6, 1), (4, 1), (3, 1), (1, 60), (1, 60), (9, 1)):
+            replica.submit(
+                msgpack.packb([b"x" * (size - 2)] * count if size > 1 else [1] * count), count, now
+            )
+
+    node.do(runs)
+    settle(cluster)
+    assert [final.entry.count for final in told(node, Finalized)] == [10, 4, 10]
 
 
 def test_load_makes_batches() -> None:

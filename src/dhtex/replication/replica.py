@@ -94,6 +94,7 @@ class Replica:
         )
         self._heartbeat_at = NEVER
         self._told_key = self._ledger.key
+        self._submitted = False  # commands wait to be moved on, all together when effects are taken
         if recovered is not None:
             recover(
                 recovered, core, self._ledger, self._submissions, self._succession.acceptor, self._serving
@@ -168,7 +169,7 @@ class Replica:
         """
         core = self._core
         core.now = now
-        if core.wish is Wish.LEAVE or core.phase in {Phase.LEFT, Phase.STOPPED}:
+        if core.wish is Wish.LEAVE or core.phase is Phase.LEFT or core.phase is Phase.STOPPED:
             raise NotRunning(f"this peer accepts nothing more: its state is {core.role.value}")
         if core.full:
             raise JournalFull("the disk is full; nothing is accepted until there is room")
@@ -178,9 +179,8 @@ class Replica:
         view_log = core.view_log
         unfinal = 0 if view_log is None else view_log.logs[view_log.me].unfinal_bytes
         self._submissions.check(commands, count, self.pending_count, unfinal)
-        first_n = self._submissions.add(commands, count, now.monotonic)
-        self._progress()
-        return first_n
+        self._submitted = True
+        return self._submissions.add(commands, count, now.monotonic)
 
     def receive(self, sender: PublicKey, address: str, messages: Sequence[Message], now: Now) -> None:
         """Messages that an authenticated *sender* sent from *address* ("host:port"). Never raises for any
@@ -302,6 +302,8 @@ class Replica:
         first.
         """
         core = self._core
+        if self._submitted:
+            self._progress()
         core.before_take()
         if core.status_due:
             core.status_due = False
@@ -332,6 +334,7 @@ class Replica:
     def _progress(self) -> None:
         """Let everything move that can. Ends every input."""
         core = self._core
+        self._submitted = False
         if core.full:
             return
         self._succession.progress()

@@ -13,19 +13,27 @@ from dhtex.replication.values import Entry, array_count, joined_arrays
 
 @dataclass(slots=True)
 class Waiting:
-    """Commands not in any entry that counts.
+    """Consecutive commands not in any entry that counts, as many as one entry carries.
 
     Attributes:
+        runs: what was submitted together, each a msgpack array; what is submitted one by one makes many.
+        size: bytes of all of them.
         durable: they are in the journal, as a pending record or in a void entry, or will be before anything
             later.
-        since: monotonic time of submission.
+        since: monotonic time when the first was submitted.
     """
 
     first_n: int
     count: int
-    commands: bytes
+    runs: list[bytes]
+    size: int
     durable: bool
     since: int
+
+    @property
+    def commands(self) -> bytes:
+        """One msgpack array of all of them."""
+        return joined_arrays(self.runs, self.count)
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,23 +94,39 @@ class Submissions:
         """Number the commands and queue them; gives the first n."""
         first_n = self.next_n
         self.next_n += count
-        item = Waiting(first_n, count, commands, durable=False, since=now)
-        self._queue.append(item)
-        self._unsaved.append(item)
-        self._bytes += len(commands)
+        size = len(commands)
+        self._bytes += size
+        last = self._unsaved[-1] if self._unsaved else None
+        if (
+            last is not None
+            and first_n == last.first_n + last.count
+            and self._fits(last.count + count, last.size + size)
+        ):
+            # Gathered as they come, so that from here on many commands cost what one does.
+            last.runs.append(commands)
+            last.count += count
+            last.size += size
+        else:
+            item = Waiting(first_n, count, [commands], size, durable=False, since=now)
+            self._queue.append(item)
+            self._unsaved.append(item)
         return first_n
+
+    def _fits(self, count: int, size: int) -> bool:
+        """May *count* commands of *size* bytes travel in one entry?"""
+        return count <= self._config.entry_commands_max and size <= self._config.entry_bytes_max
 
     def recover(self, pending: list[Pending]) -> None:
         """Durable commands of an earlier run, ascending."""
         for item in pending:
-            self._queue.append(Waiting(item.first_n, item.count, item.commands, durable=True, since=0))
+            self._queue.append(_durable(item))
             self._bytes += len(item.commands)
             self.next_n = max(self.next_n, item.first_n + item.count)
 
     def requeue(self, void: list[Entry]) -> int:
         """Commands of own void entries go back to the front, in their order; gives how many."""
         for entry in reversed(void):
-            self._queue.appendleft(Waiting(entry.first_n, entry.count, entry.commands, durable=True, since=0))
+            self._queue.appendleft(_durable(entry))
             self._bytes += len(entry.commands)
         return sum(entry.count for entry in void)
 
@@ -115,30 +139,27 @@ class Submissions:
 
     def gather(self) -> Gathered | None:
         """Take what fits into one entry from the front of the queue."""
-        queue, config = self._queue, self._config
+        queue = self._queue
         if not queue:
             return None
         taken: list[Waiting] = []
         count = size = 0
         while queue:
             item = queue[0]
-            fits = (
-                count + item.count <= config.entry_commands_max
-                and size + len(item.commands) <= config.entry_bytes_max
-            )
-            if taken and not (fits and item.first_n == taken[0].first_n + count):
+            if taken and item.first_n != taken[0].first_n + count:
+                break
+            if taken and not self._fits(count + item.count, size + item.size):
                 break
             taken.append(self._take())
             count += item.count
-            size += len(item.commands)
+            size += item.size
         news = tuple((item.first_n, item.count) for item in taken if not item.durable)
-        return Gathered(
-            taken[0].first_n, count, joined_arrays([item.commands for item in taken], count), news
-        )
+        runs = [run for item in taken for run in item.runs]
+        return Gathered(taken[0].first_n, count, joined_arrays(runs, count), news)
 
     def _take(self) -> Waiting:
         item = self._queue.popleft()
-        self._bytes -= len(item.commands)
+        self._bytes -= item.size
         if self._unsaved and self._unsaved[0] is item:
             self._unsaved.popleft()
         return item
@@ -154,3 +175,7 @@ class Submissions:
     def oldest_unsaved(self) -> int | None:
         """When the first queued command that is not durable was submitted, monotonic; None without one."""
         return self._unsaved[0].since if self._unsaved else None
+
+
+def _durable(item: Pending | Entry) -> Waiting:
+    return Waiting(item.first_n, item.count, [item.commands], len(item.commands), durable=True, since=0)

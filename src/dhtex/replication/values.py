@@ -458,7 +458,9 @@ def joined_arrays(arrays: list[bytes], count: int) -> bytes:
     """One msgpack array of all *count* elements of several, without decoding them."""
     if len(arrays) == 1:
         return arrays[0]
-    return array_header(count) + b"".join([array[header_size(array) :] for array in arrays])
+    # Commands submitted one by one come here as many short arrays, whose header is one byte.
+    bodies = [array[1:] if array[0] < 0xDC else array[header_size(array) :] for array in arrays]
+    return array_header(count) + b"".join(bodies)
 
 
 def array_header(count: int) -> bytes:
