@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Sequence
 
 import pytest
@@ -107,10 +108,47 @@ async def test_acceptance_comes_from_the_front() -> None:
     assert second.is_accepted
 
 
+async def test_who_waits_is_woken_once_each() -> None:
+    market, ledger = Market(), Ledger(SPEC, OWN)
+    first, second = ledger.add(1, [buy(1, 50)]), ledger.add(2, [buy(1, 50)])
+    waits = [
+        asyncio.ensure_future(wait)
+        for wait in (second.accepted(), first.accepted(), first.final(), first.final())
+    ]
+    await asyncio.sleep(0)
+    ledger.accept(1)
+    await asyncio.sleep(0)
+    await asyncio.sleep(0)
+    assert [wait.done() for wait in waits] == [False, True, False, False]
+    ledger.finalize(market.apply(OWN, 1, [buy(1, 50), buy(1, 50)]))
+    await asyncio.gather(*waits)
+
+
+async def test_one_who_gives_up_waiting_stops_nobody_else_and_leaves_nothing() -> None:
+    market, ledger = Market(), Ledger(SPEC, OWN)
+    run = ledger.add(1, [buy(1, 50)])
+    patient = [asyncio.ensure_future(wait) for wait in (run.accepted(), run.final())]
+    for _ in range(100):
+        for wait in (run.accepted(), run.final()):
+            with pytest.raises(TimeoutError):
+                await asyncio.wait_for(wait, 0)
+    hasty = [asyncio.ensure_future(wait) for wait in (run.accepted(), run.final())]
+    await asyncio.sleep(0)
+    assert (len(ledger._waiters), len(run._waiters or ())) == (2, 2)
+    for task in hasty:
+        task.cancel()
+    await asyncio.gather(*hasty, return_exceptions=True)
+    assert (len(ledger._waiters), len(run._waiters or ())) == (1, 1)
+    ledger.finalize(market.apply(OWN, 1, [buy(1, 50)]))
+    await asyncio.gather(*patient)
+
+
 async def test_what_history_dropped_is_said_not_guessed() -> None:
     ledger = Ledger(SPEC, OWN)
     first, second = ledger.add(1, [buy(1, 50)]), ledger.add(2, [buy(1, 50)])
     ledger.skip(1)
+    await first.accepted()
+    assert first.is_final
     with pytest.raises(FellBehind):
         await first.final()
     assert not second.is_final
@@ -119,8 +157,20 @@ async def test_what_history_dropped_is_said_not_guessed() -> None:
 async def test_a_closing_peer_tells_those_who_wait() -> None:
     ledger = Ledger(SPEC, OWN)
     run = ledger.add(1, [buy(1, 50)])
+    accepted, final = asyncio.ensure_future(run.accepted()), asyncio.ensure_future(run.final())
+    await asyncio.sleep(0)
     ledger.abandon()
-    with pytest.raises(NotRunning):
-        await run.accepted()
+    for wait in (accepted, final, run.accepted(), run.final()):
+        with pytest.raises(NotRunning):
+            await wait
+    assert (run.is_accepted, run.is_final) == (False, False)
+
+
+async def test_a_closing_peer_unsays_no_acceptance() -> None:
+    ledger = Ledger(SPEC, OWN)
+    run = ledger.add(1, [buy(1, 50)])
+    ledger.accept(1)
+    ledger.abandon()
+    await run.accepted()
     with pytest.raises(NotRunning):
         await run.final()

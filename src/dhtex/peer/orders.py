@@ -5,59 +5,12 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import Sequence
-from typing import Generic, TypeVar, cast
+from typing import cast
 
 from dhtex.errors import DhtexError, FellBehind, NotRunning
 from dhtex.exchange import Applied
 from dhtex.matching import Command, MarketSpec, OrderId
 from dhtex.peer.reports import Outcomes, Result, Results
-
-T = TypeVar("T")
-
-
-class _Promise(Generic[T]):
-    """A value that many may await and nobody has to: an error nobody asked for stays silent.
-
-    It costs no future until somebody waits: most runs of a busy submitter are awaited once, for one of the two.
-    """
-
-    __slots__ = ("_error", "_value", "_waiters", "done")
-
-    def __init__(self) -> None:
-        self.done = False
-        self._value: T | None = None
-        self._error: DhtexError | None = None
-        self._waiters: list[asyncio.Future[None]] = []
-
-    def set(self, value: T) -> None:
-        if not self.done:
-            self._value = value
-            self._settle()
-
-    def fail(self, error: DhtexError) -> None:
-        if not self.done:
-            self._error = error
-            self._settle()
-
-    def _settle(self) -> None:
-        self.done = True
-        for waiter in self._waiters:
-            if not waiter.done():
-                waiter.set_result(None)
-        self._waiters.clear()
-
-    async def wait(self) -> T:
-        if not self.done:
-            waiter = asyncio.get_running_loop().create_future()
-            self._waiters.append(waiter)
-            try:
-                await waiter
-            finally:
-                if not self.done:  # cancelled
-                    self._waiters.remove(waiter)
-        if self._error is not None:
-            raise self._error
-        return cast(T, self._value)
 
 
 class Orders:
@@ -68,11 +21,17 @@ class Orders:
         commands: as they were submitted.
     """
 
-    def __init__(self, first: OrderId, commands: Sequence[Command]) -> None:
+    __slots__ = ("_error", "_ledger", "_outcomes", "_waiters", "commands", "first")
+
+    def __init__(self, first: OrderId, commands: Sequence[Command], ledger: Ledger) -> None:
         self.first = first
         self.commands = commands
-        self._accepted: _Promise[None] = _Promise()
-        self._final: _Promise[Outcomes] = _Promise()
+        self._ledger = ledger
+        self._outcomes: Outcomes | None = None
+        self._error: DhtexError | None = None
+        # Most handles of a busy submitter are never awaited, because the last of many is; so a future is made only
+        # for one that is.
+        self._waiters: list[asyncio.Future[None]] | None = None
 
     def __len__(self) -> int:
         return len(self.commands)
@@ -83,14 +42,19 @@ class Orders:
         return [OrderId(self.first.node_id, self.first.n + offset) for offset in range(len(self.commands))]
 
     @property
+    def last_n(self) -> int:
+        """Number of the last command."""
+        return self.first.n + len(self.commands) - 1
+
+    @property
     def is_accepted(self) -> bool:
         """Durable at this peer: takes effect exactly once, whatever crashes."""
-        return self._accepted.done
+        return self._ledger.accepted_n >= self.last_n
 
     @property
     def is_final(self) -> bool:
         """In the one order for good."""
-        return self._final.done
+        return self._outcomes is not None or isinstance(self._error, FellBehind)
 
     async def accepted(self) -> None:
         """Wait until the commands are durable here; they are pending from then on.
@@ -98,7 +62,10 @@ class Orders:
         Raises:
             NotRunning: the peer was closed first; they may or may not take effect.
         """
-        await self._accepted.wait()
+        if not self.is_accepted and self._error is None:
+            await self._ledger.acceptance(self.last_n)
+        if not self.is_accepted and self._error is not None:
+            raise self._error
 
     async def final(self) -> Results:
         """Wait until the commands are final at this peer; what became of each is the same for every peer.
@@ -108,21 +75,29 @@ class Orders:
             FellBehind: they became final while this peer was cut off, so long ago that the group keeps only the
                 result (the book), not the events.
         """
-        return Results(await self._final.wait(), self.first.n, self.commands)
+        if self._outcomes is None and self._error is None:
+            await self._settled()
+        if self._outcomes is None:
+            raise cast(DhtexError, self._error)
+        return Results(self._outcomes, self.first.n, self.commands)
 
-    def settle_accepted(self) -> None:
-        """Called by the ledger."""
-        self._accepted.set(None)
+    async def _settled(self) -> None:
+        waiter = asyncio.get_running_loop().create_future()
+        waiters = self._waiters = self._waiters or []
+        waiters.append(waiter)
+        try:
+            await waiter
+        finally:
+            if waiter.cancelled():
+                waiters.remove(waiter)
 
-    def settle_final(self, outcomes: Outcomes) -> None:
-        """Called by the ledger."""
-        self._accepted.set(None)
-        self._final.set(outcomes)
-
-    def abandon(self, error: DhtexError) -> None:
-        """Called by the ledger."""
-        self._accepted.fail(error)
-        self._final.fail(error)
+    def settle(self, outcomes: Outcomes | None, error: DhtexError | None) -> None:
+        """Called by the ledger, once."""
+        self._outcomes = outcomes
+        self._error = error
+        if self._waiters is not None:
+            _wake(self._waiters)
+            self._waiters = None
 
 
 class Order:
@@ -132,6 +107,8 @@ class Order:
         id: `(node id, n)`, shown as `c0ffee12:42`.
         command: what was asked for.
     """
+
+    __slots__ = ("_run", "command", "id")
 
     def __init__(self, run: Orders) -> None:
         self._run = run
@@ -166,13 +143,17 @@ class Ledger:
 
     The replica numbers commands one after the other and keeps their order, so runs are accepted and become final
     from the front.
+
+    Attributes:
+        accepted_n: every own command up to this number is durable here.
     """
 
     def __init__(self, spec: MarketSpec, node_id: bytes) -> None:
+        self.accepted_n = 0
         self._spec = spec
         self._node_id = node_id
         self._runs: deque[Orders] = deque()
-        self._accepted = 0  # runs at the front that are durable
+        self._waiters: list[tuple[int, asyncio.Future[None]]] = []  # for the acceptance of everything up to n
 
     def __len__(self) -> int:
         return sum(len(run) for run in self._runs)
@@ -183,40 +164,55 @@ class Ledger:
 
     def add(self, first_n: int, commands: Sequence[Command]) -> Orders:
         """A handle for commands that the replica numbered from *first_n* on."""
-        run = Orders(OrderId(self._node_id, first_n), commands)
+        run = Orders(OrderId(self._node_id, first_n), commands, self)
         self._runs.append(run)
         return run
 
+    async def acceptance(self, n: int) -> None:
+        """Wait until everything up to *n* is durable, or nobody will tell any more."""
+        waiter = asyncio.get_running_loop().create_future()
+        self._waiters.append((n, waiter))
+        try:
+            await waiter
+        finally:
+            if waiter.cancelled():
+                self._waiters.remove((n, waiter))
+
     def accept(self, last_n: int) -> None:
         """Everything up to *last_n* is durable."""
-        while self._accepted < len(self._runs):
-            run = self._runs[self._accepted]
-            if run.first.n + len(run) - 1 > last_n:
-                return
-            run.settle_accepted()
-            self._accepted += 1
+        self.accepted_n = max(self.accepted_n, last_n)
+        if self._waiters:
+            _wake([waiter for n, waiter in self._waiters if n <= last_n])
+            self._waiters = [(n, waiter) for n, waiter in self._waiters if n > last_n]
 
     def finalize(self, applied: Applied) -> None:
         """One entry is final; settles the runs in it, when it is this node's."""
         if applied.origin != self._node_id:
             return
         end = applied.first_n + applied.count
+        self.accept(end - 1)
         outcomes = Outcomes(self._spec, applied)
-        while self._runs and self._runs[0].first.n < end:
-            self._pop().settle_final(outcomes)
+        runs = self._runs
+        while runs and runs[0].first.n < end:
+            runs.popleft().settle(outcomes, None)
 
     def skip(self, last_n: int) -> None:
         """Everything up to *last_n* became final in a part of history that this peer jumped over."""
+        self.accept(last_n)
         error = FellBehind("the command is final, but its events were dropped while this peer was cut off")
         while self._runs and self._runs[0].first.n <= last_n:
-            self._pop().abandon(error)
+            self._runs.popleft().settle(None, error)
 
     def abandon(self) -> None:
         """The peer closes: nobody will tell how the rest ends."""
         error = NotRunning("the peer was closed before the command was final")
         while self._runs:
-            self._pop().abandon(error)
+            self._runs.popleft().settle(None, error)
+        _wake([waiter for _, waiter in self._waiters])
+        self._waiters.clear()
 
-    def _pop(self) -> Orders:
-        self._accepted = max(0, self._accepted - 1)
-        return self._runs.popleft()
+
+def _wake(waiters: Sequence[asyncio.Future[None]]) -> None:
+    for waiter in waiters:
+        if not waiter.done():  # who waited may have been cancelled
+            waiter.set_result(None)
