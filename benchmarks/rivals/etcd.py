@@ -7,10 +7,11 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import itertools
 import resource
 import shutil
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,7 @@ from typing import Any
 from rivals.children import server
 from rivals.figures import Figures, Load, Missing, Share, cpu_of, free_ports, row
 from rivals.pysyncobj import COMMAND
+from rivals.window import Answer, latencies
 
 READY_TIMEOUT = 20.0
 KEYS = 1_000  # an order each; so the store keeps its size, as a book does
@@ -37,18 +39,20 @@ class Group:
         before = self._cpu()
         start = time.monotonic()
         stop = start + load.seconds
-        latencies: list[float] = []
+        requests = itertools.cycle([_put_request(b"order %06d" % number, COMMAND) for number in range(KEYS)])
 
-        async def keep_one_going(number: int) -> None:
-            put = self._puts[number % min(load.submitters, len(self._puts))]
-            request = _put_request(b"order %06d" % (number % KEYS), COMMAND)
-            while (begin := time.monotonic()) < stop:
-                await put(request)
-                latencies.append(time.monotonic() - begin)
+        def putter(put: Any) -> Callable[[], Awaitable[Answer]]:
+            async def submit() -> Answer:
+                call: Answer = put(next(requests))
+                return call
 
-        await asyncio.gather(*(keep_one_going(n) for n in range(load.in_flight * load.submitters)))
+            return submit
+
+        waited = await asyncio.gather(
+            *(latencies(putter(put), load.in_flight, stop) for put in self._puts[: load.submitters])
+        )
         end = time.monotonic()
-        shares = [Share(start, len(latencies), latencies)]
+        shares = [Share(start, len(share), share) for share in waited]
         return row(self.name, load, shares, end, self._cpu() - before, None)
 
     def _cpu(self) -> float:

@@ -20,6 +20,7 @@ from typing import Any
 from rivals.children import server
 from rivals.figures import Figures, Load, Missing, Share, cpu_of, free_ports, row
 from rivals.pysyncobj import COMMAND
+from rivals.window import latencies
 
 READY_TIMEOUT = 20.0
 RETRY = 0.2
@@ -38,20 +39,16 @@ class Group:
         before = self._cpu()
         start = time.monotonic()
         stop = start + load.seconds
-        latencies: list[float] = []
-
-        async def keep_one_going(number: int) -> None:
-            stream = self._streams[number % min(load.submitters, len(self._streams))]
-            while (begin := time.monotonic()) < stop:
-                await (await stream.publish_async("orders", COMMAND))
-                latencies.append(time.monotonic() - begin)
-
-        await asyncio.gather(*(keep_one_going(n) for n in range(load.in_flight * load.submitters)))
+        publishers = [
+            functools.partial(stream.publish_async, "orders", COMMAND)
+            for stream in self._streams[: load.submitters]
+        ]
+        waited = await asyncio.gather(*(latencies(publish, load.in_flight, stop) for publish in publishers))
         end = time.monotonic()
         return row(
             self.name,
             load,
-            [Share(start, len(latencies), latencies)],
+            [Share(start, len(share), share) for share in waited],
             end,
             self._cpu() - before,
             None,

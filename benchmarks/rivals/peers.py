@@ -8,12 +8,13 @@ import json
 import resource
 import sys
 import time
+from collections import deque
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
 from dhtex.errors import DhtexError
-from dhtex.peer import Founding, Peer
+from dhtex.peer import Founding, Orders, Peer
 from rivals.children import Child, child
 from rivals.figures import Figures, Load, Share, row, thinned
 from rivals.workload import Flow
@@ -118,21 +119,23 @@ class _Member:
         events.close()
 
     async def load(self, seconds: float, in_flight: int, run: int) -> dict[str, Any]:
+        """Keep *in_flight* commands in flight. Own commands become final in their order, so one waits for many."""
         peer, flow = self._peer, self._flow
         latencies: list[float] = []
+        window: deque[tuple[float, Orders]] = deque()
+        width = max(1, in_flight // run)
         start = time.monotonic()
         end = start + seconds
-
-        async def keep_one_going() -> int:
-            count = 0
-            while (begin := time.monotonic()) < end:
-                await peer.submit_all(flow.next(run)).final()
-                latencies.append(time.monotonic() - begin)
-                count += run
-            return count
-
-        counts = await asyncio.gather(*(keep_one_going() for _ in range(max(1, in_flight // run))))
-        return {"start": start, "commands": sum(counts), "latencies": thinned(latencies)}
+        while True:
+            while len(window) < width and (begin := time.monotonic()) < end:
+                window.append((begin, peer.submit_all(flow.next(run))))
+            if not window:
+                break
+            await window[0][1].final()
+            now = time.monotonic()
+            while window and window[0][1].is_final:
+                latencies.append(now - window.popleft()[0])
+        return {"start": start, "commands": len(latencies) * run, "latencies": thinned(latencies)}
 
     async def reached(self, position: int) -> float:
         async with asyncio.timeout(SETTLE_TIMEOUT):

@@ -1,8 +1,9 @@
 """PySyncObj (PyPI): Raft in Python, each member a process; a replicated method that counts opaque commands.
 
 As it comes it sends ten times a second, so a command alone waits 0.1 s and 1,000 in flight make at most 10,000 a
-second; sending more often costs throughput, so it is tuned here for one or the other. Its journal is never synced: it
-is compared with what leaves durability to the system, or to memory.
+second. It is tuned here for one or the other: `appendEntriesUseBatch=False` sends each command at once, which is the
+fastest for one alone; sending every 10 ms is the fastest for many. Its journal is never synced: it is compared with
+what leaves durability to the system, or to memory.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
+import logging
 import resource
 import sys
 import threading
@@ -27,7 +29,7 @@ COMMAND = b"\x96\x01\x02\xce\x00\x98\x96\x80\xce\x00\x4c\x4b\x40\xc0\xc0"
 SETTLE_TIMEOUT = 10.0
 TUNINGS: dict[str, dict[str, Any]] = {
     "for load": {"autoTickPeriod": 0.001, "appendEntriesPeriod": 0.01},
-    "for latency": {"autoTickPeriod": 0.0001, "appendEntriesPeriod": 0.0005},
+    "for latency": {"autoTickPeriod": 0.005, "appendEntriesPeriod": 0.05, "appendEntriesUseBatch": False},
 }
 STEADY = {
     "raftMinTimeout": 2.0,
@@ -166,6 +168,8 @@ class _Member:
 
 def main() -> None:
     """A child."""
+    # Sending each at once it sends many twice, and says of every repeated one that it was taken out again.
+    logging.getLogger("pysyncobj").setLevel(logging.ERROR)
     member = _Member(json.loads(sys.argv[1]))
     for line in sys.stdin:
         question = json.loads(line)
