@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import gzip
+import os
 import sqlite3
 from pathlib import Path
 
@@ -48,6 +49,27 @@ def test_a_recorded_day(tmp_path: Path, packed: bool) -> None:
     assert "some-day, last trade at 100" in result.output
     assert "2 commands" in result.output
     assert "0 differ" in result.output
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        (gzip.compress((ADD + TAKE % 2).encode()), "2 commands"),
+        ((ADD + TAKE % 2).encode(), "2 commands"),
+        (b"# A bid.\nalice buy 5 100\n", "as expected: A bid."),
+    ],
+    ids=["packed", "plain", "scenario"],
+)
+def test_what_comes_through_a_pipe(content: bytes, said: str) -> None:
+    reading, writing = os.pipe()
+    with os.fdopen(writing, "wb") as pipe:
+        pipe.write(content)
+    try:
+        result = replay(Path(f"/dev/fd/{reading}"), "-q")
+    finally:
+        os.close(reading)
+    assert result.exit_code == 0
+    assert said in result.output
 
 
 def test_a_recorded_day_that_differs(tmp_path: Path) -> None:

@@ -7,9 +7,9 @@ import re
 import time
 import zlib
 from collections.abc import Iterator
+from io import BufferedReader
 from itertools import zip_longest
 from pathlib import Path
-from typing import BinaryIO
 
 import click
 from rich.console import Console
@@ -48,18 +48,18 @@ def replay(file: Path, levels_max: int, quiet: bool) -> None:
     Ends with 1 if something else comes out than the file expects.
     """
     with file.open("rb") as opened:
-        head = opened.read(len(_SQLITE_MAGIC))
-    if head == _SQLITE_MAGIC:
-        _replay_journal(file, levels_max, quiet=quiet)
-    elif head.startswith((_GZIP_MAGIC, b"{")):
-        _replay_day(file, levels_max, quiet=quiet)
-    else:
-        _replay_scenario(file, quiet=quiet)
+        head = opened.peek(len(_SQLITE_MAGIC))  # without moving on: it may be a pipe
+        if head.startswith(_SQLITE_MAGIC):
+            _replay_journal(file, levels_max, quiet=quiet)
+        elif head.startswith((_GZIP_MAGIC, b"{")):
+            _replay_day(file, opened, levels_max, quiet=quiet)
+        else:
+            _replay_scenario(file, opened, quiet=quiet)
 
 
-def _replay_scenario(file: Path, *, quiet: bool) -> None:
+def _replay_scenario(file: Path, opened: BufferedReader, *, quiet: bool) -> None:
     try:
-        scenario = parse(file.read_text(encoding="utf-8"))
+        scenario = parse(opened.read().decode())
     except UnicodeDecodeError as error:
         raise UsageError(f"{file} is neither a scenario (text) nor a recorded day (JSON lines)") from error
     if not scenario.steps:
@@ -72,14 +72,16 @@ def _replay_scenario(file: Path, *, quiet: bool) -> None:
     click.echo(f"as expected: {scenario.title or file.name}")
 
 
-def _replay_day(file: Path, levels_max: int, *, quiet: bool) -> None:
+def _replay_day(file: Path, opened: BufferedReader, levels_max: int, *, quiet: bool) -> None:
     engine = MatchingEngine(recorded_market(_symbol_of(file)))
     day = Day(engine)
     started = time.perf_counter()
-    with _progress(quiet=quiet) as progress, file.open("rb") as raw:
-        task = progress.add_task(file.name, total=file.stat().st_size)
-        for _ in day.play(_lines(raw)):
-            progress.update(task, completed=raw.tell())
+    sized = opened.seekable()
+    with _progress(quiet=quiet) as progress:
+        task = progress.add_task(file.name, total=file.stat().st_size if sized else None)
+        for _ in day.play(_lines(opened)):
+            if sized:
+                progress.update(task, completed=opened.tell())
     report = day.report
     seconds = time.perf_counter() - started
     if not quiet:
@@ -121,10 +123,9 @@ def _progress(*, quiet: bool) -> Progress:
     return Progress(*columns, console=Console(stderr=True), transient=True, disable=quiet)
 
 
-def _lines(raw: BinaryIO) -> Iterator[str]:
+def _lines(raw: BufferedReader) -> Iterator[str]:
     """The lines of a recording, unpacked if need be."""
-    packed = raw.read(2) == _GZIP_MAGIC
-    raw.seek(0)
+    packed = raw.peek(len(_GZIP_MAGIC)).startswith(_GZIP_MAGIC)
     opened = gzip.GzipFile(fileobj=raw) if packed else raw
     try:
         while line := opened.readline(_LINE_MAX):
