@@ -24,7 +24,7 @@ from dhtex.dht.face import Address
 from dhtex.dht.methods import Found
 from dhtex.dht.network import TRIES, Network
 from dhtex.dht.serving import Serving
-from dhtex.dht.stores import LOOKUP_COUNT_MAX
+from dhtex.dht.stores import LOOKUP_COUNT_MAX, fair_sample
 
 log = logging.getLogger(__name__)
 
@@ -248,5 +248,4 @@ class Directory:
 def _join(local: list[Address], remote: frozenset[Address]) -> list[Address]:
     if len(local) <= 1 and remote.issuperset(local) and len(remote) == 1:
         return list(remote)
-    addresses = list(remote.union(local))
-    return random.sample(addresses, min(len(addresses), LOOKUP_COUNT_MAX))
+    return fair_sample(remote.union(local), LOOKUP_COUNT_MAX)

@@ -6,7 +6,7 @@ import logging
 from collections.abc import Callable
 from typing import Any
 
-from dhtex.dht.addresses import pack_address
+from dhtex.dht.addresses import network_of, pack_address
 from dhtex.dht.contacts import pack_addresses, pack_contacts
 from dhtex.dht.face import Address
 from dhtex.dht.items import Item
@@ -116,10 +116,10 @@ class Serving:
     def rpc_put_item(self, asker: Address, now_s: float, *fields: Any) -> None:
         """Keep an item that proves itself, unless a later version is here (BEP 44: 301, 302)."""
         *item, cas, life_s = fields
-        self.put(Item(*item), cas, life_s, now_s)
+        self.put(Item(*item), cas, life_s, now_s, network_of(asker[0]))
 
-    def put(self, item: Item, cas: int | None, life_s: float, now_s: float) -> None:
-        """Check and keep an item for *life_s* seconds.
+    def put(self, item: Item, cas: int | None, life_s: float, now_s: float, source: str = "") -> None:
+        """Check and keep an item for *life_s* seconds, brought by *source*, a network; empty for this node.
 
         Raises:
             Refused: it does not prove itself, `cas` names another version, or a version as late is held.
@@ -135,10 +135,12 @@ class Serving:
                 raise Refused(*CAS_MISMATCH)
             if item.seq <= held.seq:
                 if item == held:
-                    self.keep(key, item, life_s, now_s)  # renewed, although the putter is told that it is old
+                    self.keep(
+                        key, item, life_s, now_s, source
+                    )  # renewed, although the putter is told that it is old
                 raise Refused(*SEQ_TOO_LOW)
-        self.keep(key, item, life_s, now_s)
+        self.keep(key, item, life_s, now_s, source)
 
-    def keep(self, key: bytes, item: Item, life_s: float, now_s: float) -> None:
+    def keep(self, key: bytes, item: Item, life_s: float, now_s: float, source: str = "") -> None:
         """Keep an item that was checked, unless a version as late is held."""
-        self.items.put(key, item, end_s=now_s + life_s, republish_s=now_s + REPUBLISH_S)
+        self.items.put(key, item, end_s=now_s + life_s, republish_s=now_s + REPUBLISH_S, source=source)
