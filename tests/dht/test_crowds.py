@@ -2,11 +2,18 @@
 
 from __future__ import annotations
 
+import asyncio
+import random
+
 from dht.rogue import Rogue
 from dht.test_failures import address_of
 from dhtex.dht import DhtNode, Item, Settings, methods, wire
+from dhtex.dht.contacts import Contact
 from dhtex.dht.face import Address
+from dhtex.dht.shortlist import SOURCE_FACTOR, Shortlist
 from dhtex.dht.stores import LOOKUP_COUNT_MAX, Announcements, Items, fair_sample
+from dhtex.dht.table import Table, part_of
+from dhtex.dht.virtual import VirtualLoop, VirtualNetwork
 
 CROWD = [("10.0.0.66", port) for port in range(1, 1_500)]
 OTHERS = [(f"10.0.1.{n}", 7) for n in range(1, 21)]
@@ -83,3 +90,96 @@ async def test_who_brought_a_value_is_who_sent_it() -> None:
             assert isinstance(wire.decode(await rogue.next()), wire.Reply)
             assert [await node.get(item.key) for item in own] == own
         assert node.item_count == 4
+
+
+KSIZE = 20
+PART = part_of(KSIZE)
+KEY = b"k" * 20
+
+
+def _near_key(count: int, host: str) -> list[Contact]:
+    """Ids made up next to the key, all at one host."""
+    return [Contact(KEY[:18] + n.to_bytes(2, "big"), (host, 1 + n)) for n in range(count)]
+
+
+def _honest(count: int) -> list[Contact]:
+    source = random.Random(8)
+    return [Contact(source.randbytes(20), (f"10.1.{n // 200}.{n % 200}", 7)) for n in range(count)]
+
+
+def _closest(contacts: list[Contact]) -> list[Contact]:
+    return sorted(contacts, key=lambda contact: contact.long_id ^ int.from_bytes(KEY, "big"))
+
+
+def _look_up(start: list[Contact], named: dict[Contact, list[Contact]], dead: set[Contact]) -> Shortlist:
+    shortlist = Shortlist(
+        KEY, start, own_id=bytes(20), is_silent=lambda _: False, ksize=KSIZE, alpha=8, inflight_max=24
+    )
+    while queries := shortlist.next_queries():
+        for contact in queries:
+            if contact in dead:
+                shortlist.failed(contact)
+            else:
+                shortlist.answered(contact, named.get(contact, []), contact)
+    assert shortlist.is_done
+    return shortlist
+
+
+def test_a_host_with_ids_next_to_a_key_does_not_have_the_key_to_itself() -> None:
+    honest, crowd = _honest(40), _near_key(64, "10.0.0.66")
+    named = {contact: crowd + _closest(honest)[:20] for contact in honest} | dict.fromkeys(crowd, crowd)
+    found = _look_up(_closest(honest)[20:] + crowd[:10], named, set()).result()
+    assert len([contact for contact in found if contact in crowd]) == PART
+    assert [contact for contact in found if contact not in crowd] == _closest(honest)[: KSIZE - PART]
+
+
+def test_a_host_named_a_hundred_times_is_not_sent_a_hundred_questions() -> None:
+    """Whoever is asked can name an address of somebody else: that one must not be flooded."""
+    honest, victim = _honest(30), _near_key(64, "10.0.0.99")
+    named = dict.fromkeys(honest, victim)
+    shortlist = _look_up(honest, named, set(victim))
+    assert shortlist.queries <= len(honest) + SOURCE_FACTOR * PART
+    assert shortlist.result() == _closest(honest)[:KSIZE]
+
+
+def test_many_nodes_of_one_host_agree_on_who_keeps_a_key() -> None:
+    """All of a network may live on one machine; those that keep a key are the closest of them."""
+    source = random.Random(9)
+    nodes = [Contact(source.randbytes(20), ("10.0.0.1", 1 + n)) for n in range(30)]
+    named = {node: _closest(nodes) for node in nodes}
+    for seed in range(5):
+        start = random.Random(seed).sample(nodes, 10)
+        assert _look_up(start, named, set()).result() == _closest(nodes)[:PART]
+
+
+def test_one_host_does_not_fill_the_buckets_of_others() -> None:
+    table = Table(bytes(20), KSIZE)
+    crowd = [Contact(b"\xff" + n.to_bytes(19, "big"), ("10.0.0.66", 1 + n)) for n in range(60)]
+    honest = [Contact(b"\xfe" + n.to_bytes(19, "big"), (f"10.1.0.{n}", 7)) for n in range(40)]
+    for contact in crowd:
+        table.add_contact(contact)
+    assert len(table) == KSIZE  # nobody else wants the places
+    for n, contact in enumerate(honest):
+        table.add_contact(contact)
+        table.add_contact(crowd[n])
+    held = list(table)
+    assert len([contact for contact in held if contact in crowd]) == PART
+    assert [contact for contact in held if contact not in crowd] == honest[: KSIZE - PART]
+
+
+def test_who_keeps_a_key_is_who_others_find() -> None:
+    """A node that others leave out, because closer ones of its host have the part of the host, must know it."""
+
+    async def scenario() -> None:
+        network = VirtualNetwork(60, seed=10)
+        contact = network.live[0]
+        node = network.node(contact)
+        key = contact.id[:17] + bytes(3)
+        assert node.keeps(key)
+        for n in range(1, PART + 1):
+            assert node.keeps(key)
+            node.table.add_contact(Contact(key[:19] + bytes([n]), (contact.address[0], n)))
+        assert not node.keeps(key)
+
+    with asyncio.Runner(loop_factory=VirtualLoop) as runner:
+        runner.run(scenario())

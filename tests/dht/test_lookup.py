@@ -61,7 +61,7 @@ def test_a_dead_contact_costs_one_timeout() -> None:
 
 def _contacts(count: int, seed: int) -> list[Contact]:
     source = random.Random(seed)
-    return [Contact(source.randbytes(20), ("10.0.0.1", 1 + n)) for n in range(count)]
+    return [Contact(source.randbytes(20), (f"10.0.0.{1 + n}", 7)) for n in range(count)]
 
 
 def _shortlist(start: list[Contact], **changes: Any) -> Shortlist:
@@ -100,7 +100,7 @@ def test_a_shortlist_is_bounded_whatever_is_named() -> None:
             nearer = [
                 Contact(
                     bytes(asked // 256 + 1) + source.randbytes(19 - asked // 256),
-                    ("10.0.0.2", source.randrange(1, 60_000)),
+                    (f"10.{source.randrange(256)}.{source.randrange(256)}.2", 7),
                 )
                 for _ in range(64)
             ]
@@ -114,7 +114,7 @@ def test_two_ids_at_one_address_do_not_hold_a_lookup_up() -> None:
     """A node that came back under a new id is known under both: the second of them is nobody to wait for."""
     source = random.Random(11)
     for count in range(1, 12):
-        contacts = [Contact(source.randbytes(20), ("10.0.0.1", 1 + n // 2)) for n in range(2 * count)]
+        contacts = [Contact(source.randbytes(20), (f"10.0.0.{1 + n // 2}", 7)) for n in range(2 * count)]
         shortlist = _shortlist(contacts)
         while queries := shortlist.next_queries():
             for contact in queries:

@@ -259,7 +259,7 @@ async def test_an_answer_an_hour_late_moves_nothing() -> None:
 
 
 def _answered(ksize: int, answered: int, failed: int) -> Shortlist:
-    contacts = [Contact(bytes([n]) * 20, ("10.0.0.1", 1 + n)) for n in range(answered + failed)]
+    contacts = [Contact(bytes([n]) * 20, (f"10.0.0.{1 + n}", 7)) for n in range(answered + failed)]
     shortlist = Shortlist(
         bytes(20), contacts, own_id=b"o" * 20, is_silent=lambda _: False, ksize=ksize, alpha=9, inflight_max=9
     )

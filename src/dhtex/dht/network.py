@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+from collections import Counter
+from collections.abc import Hashable
 
+from dhtex.dht.addresses import host_for_others, source_of
 from dhtex.dht.calls import Outcome
 from dhtex.dht.contacts import Contact
 from dhtex.dht.crawl import Crawl, Visit, nothing_to_see
 from dhtex.dht.protocol import Protocol
 from dhtex.dht.settings import Settings
 from dhtex.dht.shortlist import CANDIDATES_FACTOR, Shortlist
-from dhtex.dht.table import Table
+from dhtex.dht.table import Table, part_of
 
 SMALL_S = 10.0
 """How long a look-up that met fewer than k nodes speaks for the size of the network."""
@@ -29,6 +32,7 @@ class Network:
         self.is_client = is_client
         self.own_id = protocol.own_id
         self._own_long_id = int.from_bytes(protocol.own_id, "big")
+        self._own_source = source_of((host_for_others(protocol.address[0]), protocol.address[1]))
         self._small_until_s = 0.0
 
     @property
@@ -47,11 +51,16 @@ class Network:
         """
         if self.is_client:
             return False
-        if self.table.live_count < self.settings.ksize:
-            return True
         key_long = int.from_bytes(key, "big")
-        farthest = self.table.find_neighbors(key)[-1]
-        return self._own_long_id ^ key_long < farthest.long_id ^ key_long
+        own_distance = self._own_long_id ^ key_long
+        part = part_of(self.settings.ksize)
+        closer: Counter[Hashable] = Counter()
+        for contact in self.table.find_neighbors(key, CANDIDATES_FACTOR * self.settings.ksize):
+            if contact.long_id ^ key_long > own_distance:
+                break
+            closer[source_of(contact.address)] += 1
+        places = sum(min(count, part) for count in closer.values())
+        return places < self.settings.ksize and closer[self._own_source] < part
 
     def crawl(self, method: str, key: bytes, visit: Visit = nothing_to_see) -> Crawl:
         """Start a look-up."""

@@ -53,6 +53,8 @@ class Protocol(KademliaProtocol):  # type: ignore[misc]  # kademlia and rpcudp s
     """One UDP socket speaking the methods of `methods.py`."""
 
     transport: asyncio.DatagramTransport | None
+    address: Address
+    """Where the socket listens."""
 
     def __init__(self, own_id: bytes, table: Table, serving: Serving | None, rates: Rates) -> None:
         """A protocol that is not connected yet; `loop.create_datagram_endpoint` does that.
@@ -88,7 +90,9 @@ class Protocol(KademliaProtocol):  # type: ignore[misc]  # kademlia and rpcudp s
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self.transport = transport  # type: ignore[assignment]  # create_datagram_endpoint brings this kind
-        self._is_ipv6 = len(transport.get_extra_info("sockname")) == 4
+        sockname = transport.get_extra_info("sockname")
+        self.address = from_sockaddr(sockname)
+        self._is_ipv6 = len(sockname) == 4
 
     def connection_lost(self, error: Exception | None) -> None:
         self.transport = None

@@ -9,23 +9,32 @@ Kademlia paper, section 2.3, with these rules where the package has none:
 * Work is bounded whatever the answers say: each address is asked once, candidates and requests have a limit.
   The package follows a chain of made-up nodes until the stack overflows (20).
 * Candidates nobody but one node names and that do not answer never displace those that did.
+* One source (an IPv4 address, an IPv6 network; on this machine each socket) has at most a quarter of the k places, and
+  three times as many of its addresses are asked: a host that makes ids up next to a key does not have the key to
+  itself, and nobody is sent a flood of questions because an answer named it a hundred times.
 """
 
 from __future__ import annotations
 
 from bisect import insort
-from collections.abc import Callable, Iterable
+from collections import Counter
+from collections.abc import Callable, Hashable, Iterable
 from dataclasses import dataclass, field
 from enum import Enum
 
+from dhtex.dht.addresses import source_of
 from dhtex.dht.contacts import Contact
 from dhtex.dht.face import Address
+from dhtex.dht.table import part_of
 
 QUERIES_MAX = 256
 """Requests in one look-up; in a network of 10,000 a look-up takes about 40."""
 
 CANDIDATES_FACTOR = 4
 """Candidates remembered, in multiples of k."""
+
+SOURCE_FACTOR = 3
+"""Candidates of one source remembered, and asked, in multiples of its part."""
 
 
 class Status(Enum):
@@ -46,6 +55,10 @@ class Candidate:
     distance: int
     hop: int
     status: Status = field(default=Status.NEW)
+    source: Hashable = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.source = source_of(self.contact.address)
 
 
 class Shortlist:
@@ -71,6 +84,7 @@ class Shortlist:
         """
         self._target_long = int.from_bytes(target, "big")
         self._ksize = ksize
+        self._part = part_of(ksize)
         self._alpha = alpha
         self._inflight_max = inflight_max
         self._own_id = own_id
@@ -78,6 +92,7 @@ class Shortlist:
         self._by_id: dict[bytes, Candidate] = {}
         self._is_silent = is_silent
         self._asked: set[Address] = set()
+        self._asked_of: Counter[Hashable] = Counter()
         self._silent: set[bytes] = set()
         self.queries = 0
         self.hops = 0
@@ -101,11 +116,20 @@ class Shortlist:
             self._trim()
 
     def _trim(self) -> None:
-        """Forget the farthest candidates that were not asked."""
+        """Forget candidates that were not asked: those of a source beyond its part, and the farthest."""
+        met: Counter[Hashable] = Counter()
+        kept: list[Candidate] = []
+        for candidate in self._candidates:
+            met[candidate.source] += 1
+            if candidate.status is Status.NEW and met[candidate.source] > SOURCE_FACTOR * self._part:
+                del self._by_id[candidate.contact.id]
+            else:
+                kept.append(candidate)
+        self._candidates = kept
         excess = len(self._candidates) - CANDIDATES_FACTOR * self._ksize
         if excess <= 0:
             return
-        kept: list[Candidate] = []
+        kept = []
         for candidate in reversed(self._candidates):
             if excess > 0 and candidate.status is Status.NEW:
                 excess -= 1
@@ -119,30 +143,44 @@ class Shortlist:
         """Contacts to ask now; each is given out once and must end in `answered` or `failed`."""
         active = inflight = 0
         for candidate in self._candidates:
-            if candidate.status is Status.NEW and candidate.contact.address in self._asked:
-                candidate.status = Status.FAILED  # another id was asked there meanwhile
+            if candidate.status is Status.NEW and self._is_asked(candidate):
+                candidate.status = Status.FAILED
             active += candidate.status is Status.ASKED
             inflight += candidate.status in (Status.ASKED, Status.STALLED)
         chosen: list[Contact] = []
         for candidate in self._closest(late_too=False):
             if active >= self._alpha or inflight >= self._inflight_max or self.queries >= QUERIES_MAX:
                 break
-            if candidate.status is not Status.NEW or candidate.contact.address in self._asked:
+            if candidate.status is not Status.NEW or self._is_asked(candidate):
                 continue
             candidate.status = Status.ASKED
             self._asked.add(candidate.contact.address)
+            self._asked_of[candidate.source] += 1
             self.queries += 1
             active += 1
             inflight += 1
             chosen.append(candidate.contact)
         return chosen
 
+    def _is_asked(self, candidate: Candidate) -> bool:
+        """True when another id was asked at the same address, or enough of the same source were."""
+        return (
+            candidate.contact.address in self._asked
+            or self._asked_of[candidate.source] >= SOURCE_FACTOR * self._part
+        )
+
     def _closest(self, *, late_too: bool = True) -> list[Candidate]:
         """The k closest that answered or still may; without the late ones, those that would be if they never do."""
         skipped = (Status.FAILED,) if late_too else (Status.FAILED, Status.STALLED)
+        return self._first_k(candidate for candidate in self._candidates if candidate.status not in skipped)
+
+    def _first_k(self, candidates: Iterable[Candidate]) -> list[Candidate]:
+        """The k closest of *candidates*, no source with more than its part."""
         found: list[Candidate] = []
-        for candidate in self._candidates:
-            if candidate.status not in skipped:
+        met: Counter[Hashable] = Counter()
+        for candidate in candidates:
+            if met[candidate.source] < self._part:
+                met[candidate.source] += 1
                 found.append(candidate)
                 if len(found) == self._ksize:
                     break
@@ -198,7 +236,9 @@ class Shortlist:
     @property
     def is_thin(self) -> bool:
         """True when fewer than k answered and others did not: who only those know may be missing."""
-        return self._answered_count < min(self._ksize, len(self._candidates))
+        return self._answered_count < self._ksize and any(
+            candidate.status not in (Status.NEW, Status.ANSWERED) for candidate in self._candidates
+        )
 
     @property
     def _answered_count(self) -> int:
@@ -207,4 +247,4 @@ class Shortlist:
     def result(self) -> list[Contact]:
         """The k closest that answered, nearest first."""
         answered = (candidate for candidate in self._candidates if candidate.status is Status.ANSWERED)
-        return [candidate.contact for candidate, _ in zip(answered, range(self._ksize), strict=False)]
+        return [candidate.contact for candidate in self._first_k(answered)]

@@ -10,16 +10,20 @@ What differs from `kademlia.routing`, and why:
   *suspect*: look-ups leave it out and the node's keeper pings it, so a dead contact costs one time-out and
   not one for each look-up (19).
 * A known id may move to another address once the old one has failed (23); one address holds one id.
+* In a full bucket a source with more than its part of the places gives one up to another: one host with many ports
+  does not fill the tables of others with its ids.
 * Nothing here sends a ping: which contact to check is returned as a value, so the table can be simulated.
 """
 
 from __future__ import annotations
 
 from bisect import bisect_right
+from collections import Counter
 from collections.abc import Callable, Iterator
 
 from kademlia.routing import KBucket, RoutingTable
 
+from dhtex.dht.addresses import source_of
 from dhtex.dht.contacts import Contact
 from dhtex.dht.face import Address
 
@@ -32,6 +36,11 @@ CHECK_S = 30.0
 
 REPLACEMENTS_FACTOR = 1
 """Contacts waiting for a place, in multiples of k."""
+
+
+def part_of(ksize: int) -> int:
+    """Of k places, how many one source may have."""
+    return max(1, ksize // 4)
 
 
 class Bucket(KBucket):  # type: ignore[misc]  # kademlia ships no types
@@ -48,6 +57,14 @@ class Bucket(KBucket):  # type: ignore[misc]  # kademlia ships no types
     def covers(self, long_id: int) -> bool:
         """True when the range holds *long_id*."""
         return self.range[0] <= long_id <= self.range[1]
+
+    def crowd(self) -> Contact | None:
+        """The contact heard from longest ago of a source that has more than its part of the places."""
+        sources = Counter(source_of(contact.address) for contact in self.nodes.values())
+        source, count = sources.most_common(1)[0]
+        if count <= part_of(self.ksize):
+            return None
+        return next(contact for contact in self.nodes.values() if source_of(contact.address) == source)
 
     def split(self) -> tuple[Bucket, Bucket]:
         """Two halves that share the contacts."""
@@ -168,6 +185,11 @@ class Table(RoutingTable):  # type: ignore[misc]  # kademlia ships no types
         bucket.replacement_nodes[contact.id] = contact
         while len(bucket.replacement_nodes) > bucket.max_replacement_nodes:
             del bucket.replacement_nodes[next(iter(bucket.replacement_nodes))]
+        crowd = bucket.crowd()
+        if crowd is not None and source_of(crowd.address) != source_of(contact.address):
+            self.remove_contact(crowd)  # the newest that waits, which is *contact*, takes its place
+            self._heard_s[contact.id] = now_s
+            return None
         suspect = next((held for held in bucket.nodes.values() if held.id in self._failures), None)
         if suspect is not None:
             return suspect
