@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
 import subprocess
@@ -10,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from dhtex.journal.schema import connect_writer, create
+from dhtex.journal.schema import connect_reader, connect_writer, create, one_moment
 from dhtex.journal.store import SWEEP_ROWS, Store
 from dhtex.replication.records import Appended, Compacted, FinalMark, Installed, Record, SnapshotTaken
 from dhtex.replication.values import NO_DIGEST, Entry, Snapshot
@@ -160,6 +161,25 @@ def test_a_month_of_trading_does_not_grow_without_bound(tmp_path: Path) -> None:
     assert trading.position == 30 * 200 * 20
     assert trading.size() <= early * 1.1
     trading.store.close()
+
+
+@pytest.mark.timeout(25)
+def test_a_reader_that_stays_holds_up_no_commit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As `dhtex journal export | less` does; waiting for it would take longer than this test has."""
+    monkeypatch.setattr("dhtex.journal.schema.BUSY_MS", 30_000)
+    monkeypatch.setattr("dhtex.journal.store.WAL_PAGES_MAX", 1024)
+    trading = Trading(tmp_path / "journal")
+    trading.interval(entry_bytes=20_000)
+    with contextlib.closing(connect_reader(trading.path)) as reader, one_moment(reader):
+        (seen,) = reader.execute("SELECT count(*) FROM entries").fetchone()
+        trading.interval(entry_bytes=20_000)
+        trading.store.checkpoint()
+        assert reader.execute("SELECT count(*) FROM entries").fetchone() == (seen,)
+    trading.interval(entry_bytes=20_000)
+    trading.store.checkpoint()
+    trading.store.commit([FinalMark(VIEW.key, trading.position, NO_DIGEST)])
+    trading.store.close()
+    assert not (tmp_path / "journal-wal").exists()
 
 
 def test_after_a_busy_day_the_file_gets_small_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -13,6 +13,7 @@ from dataclasses import replace
 from typing import Final
 
 from dhtex.journal.load import read_marks
+from dhtex.journal.schema import impatient
 from dhtex.replication.records import (
     Appended,
     Ceiling,
@@ -38,6 +39,9 @@ COMMIT_BYTES: Final = 12 * 1024
 """What a small commit costs there: the pages of the table, the index and the state."""
 WAL_PAGES_MAX: Final = 16 * 1024
 """64 MiB. Beyond, readers are waited for, so that the log can start over."""
+READERS_MS: Final = 20
+"""How long: a peer's own reader is done by then. Whoever keeps `dhtex journal export | less` open has the log grow, and
+must not hold up the commits that a whole group waits for."""
 SWEEP_ROWS: Final = 512
 """Compacted entries taken out in one go, so that a commit waits milliseconds for it, not seconds."""
 VACUUM_PAGES: Final = 512
@@ -305,8 +309,9 @@ class Store:
         self._unchecked_bytes = 0
         _, pages, done = self._db.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchone()
         if pages > WAL_PAGES_MAX and done < pages:
-            logger.info("waiting for readers of the journal, its write-ahead log has %d pages", pages)
-            self._db.execute("PRAGMA wal_checkpoint(RESTART)").fetchone()
+            logger.info("somebody reads the journal, its write-ahead log has %d pages", pages)
+            with impatient(self._db, READERS_MS):
+                self._db.execute("PRAGMA wal_checkpoint(RESTART)").fetchone()
 
     def _sweep(self) -> None:
         """Take out some rows of compacted history. Views go last: signatures are checked against them."""
