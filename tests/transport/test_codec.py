@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from dhtex.errors import MalformedMessage, RpcError
 from dhtex.transport.codec import (
     ACK_SIZE,
+    DEPTH_MAX,
     INT_MAX,
     INT_MIN,
     Ack,
@@ -146,6 +147,16 @@ def test_what_is_not_a_frame_is_refused_by_reason(reason: str, wire: Any) -> Non
 def test_hostile_msgpack_is_one_error(plaintext: bytes) -> None:
     with pytest.raises(MalformedMessage):
         decode_frames(plaintext)
+
+
+@pytest.mark.parametrize("depth", [*range(DEPTH_MAX + 1, 1200, 7), 1023, 1024])
+@pytest.mark.parametrize("level", [b"\x91", b"\x81\xa1k"])
+def test_values_nested_too_deep_are_one_error(level: bytes, depth: int) -> None:
+    for head in (b"\x93\x02\x01\x91", b"\x94\x00\x01\xa1x\x91", b"\x94\x01\x01\xc0"):
+        with pytest.raises(MalformedMessage):
+            decode_frames(b"\x91" + head + level * depth + b"\xc0")
+        with pytest.raises(MalformedMessage):
+            decode_message(head + level * depth + b"\xc0")
 
 
 def test_a_message_of_fragments_is_no_fragment_itself() -> None:

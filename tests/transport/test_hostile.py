@@ -221,6 +221,16 @@ async def test_garbage_gets_no_reply_and_is_counted_by_reason() -> None:
     await target.close()
 
 
+@pytest.mark.parametrize("depth", [900, 1000])
+async def test_values_nested_as_deep_as_the_stack_end_in_no_log(depth: int) -> None:
+    target = Target()
+    await target.open()
+    deep = b"\x91\x93\x02\x01" + b"\x91" * depth + b"\xc0"
+    await target.attack([boxed(ALICE, deep, FUTURE)])
+    assert target.pair.bob.counters["dropped_range"] == 1
+    await target.close()
+
+
 async def test_a_flood_of_hellos_is_answered_sparsely_shortly_and_kept_nowhere() -> None:
     target = Target(Limits(agreements_per_source=1))
     await target.open()

@@ -23,6 +23,7 @@ INT_MAX = (1 << 63) - 1
 TAG_MAX = (1 << 16) - 1
 METHOD_CHARS_MAX = 64
 ERROR_CHARS_MAX = 500
+DEPTH_MAX = 64  # of values in values; msgpack bears a thousand, which is more than Python's stack does
 ACK_BITS_BYTES = 16
 ACK_SIZE = 1 + 1 + 9 + 2 + ACK_BITS_BYTES  # the longest an acknowledgement gets
 RESYNC_SIZE = 1 + 1 + 9
@@ -272,15 +273,17 @@ def _natural(value: Any, name: str) -> int:
     return value
 
 
-def _check_plain(value: Any) -> None:
-    """Integers within signed 64 bits, at any depth; msgpack has excluded all but plain types."""
+def _check_plain(value: Any, depth: int = 0) -> None:
+    """Integers within signed 64 bits, nested no deeper than `DEPTH_MAX`; msgpack has excluded all but plain types."""
+    if depth > DEPTH_MAX:
+        raise MalformedMessage("range", "nested too deep")
     kind = type(value)
     if kind is int:
         if value > INT_MAX:
             raise MalformedMessage("range", "integer above 63 bits")
     elif kind is list:
         for item in value:
-            _check_plain(item)
+            _check_plain(item, depth + 1)
     elif kind is dict:
         for item in value.values():
-            _check_plain(item)
+            _check_plain(item, depth + 1)
