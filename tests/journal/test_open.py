@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import random
+import shutil
 import signal
 import sqlite3
 import subprocess
@@ -15,9 +16,10 @@ from pathlib import Path
 import pytest
 
 from dhtex.errors import JournalCorrupt, JournalForeign, JournalLocked, StorageError
-from dhtex.journal import Journal
+from dhtex.journal import Journal, inspect
 from dhtex.replication.records import Ceiling
 from journal.author import GROUP, ME, tickets
+from journal.market import MarketJournal
 from journal.support import Recorder, open_journal, state_of
 
 
@@ -245,6 +247,22 @@ async def test_a_log_that_may_not_be_written_is_a_sentence(tmp_path: Path) -> No
         (tmp_path / name).touch(0o400)
     with pytest.raises(StorageError, match="the files beside it"):
         open_journal(path)
+
+
+@not_root
+def test_a_log_in_a_folder_that_may_not_be_written_can_be_read_elsewhere(tmp_path: Path) -> None:
+    (tmp_path / "there").mkdir()
+    there = tmp_path / "there" / "journal"
+    journal = MarketJournal(tmp_path / "journal")
+    journal.trade(5)
+    for name in ("journal", "journal-wal"):
+        shutil.copy(tmp_path / name, there.with_name(name))
+    journal.close()
+    there.parent.chmod(0o500)
+    with pytest.raises(StorageError, match="copy journal and journal-wal to one"):
+        inspect(there)
+    there.parent.chmod(0o700)
+    assert inspect(there).position == journal.ledger.position
 
 
 @not_root

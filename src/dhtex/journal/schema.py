@@ -111,6 +111,11 @@ def wal_of(path: Path) -> Path:
     return path.with_name(path.name + "-wal")
 
 
+def _has_log(path: Path) -> bool:
+    log = wal_of(path)
+    return log.exists() and log.stat().st_size > 0
+
+
 def create(path: Path, owner: Owner) -> None:
     """Make an empty journal with mode 0600: complete or not at all, whenever the process or the power dies.
 
@@ -119,7 +124,7 @@ def create(path: Path, owner: Owner) -> None:
         StorageError: the file cannot be made.
     """
     # SQLite would play such a log into the new file: it belongs to whichever file has the name.
-    if wal_of(path).exists() and wal_of(path).stat().st_size:
+    if _has_log(path):
         raise JournalCorrupt(
             f"{path} is missing, but its write-ahead log {wal_of(path).name} is there; "
             "restore both from one backup, or move the log away to begin anew"
@@ -204,7 +209,7 @@ def connect_reader(path: Path, *, alone: bool = False) -> sqlite3.Connection:
     Args:
         alone: nobody else has the file open, and nobody will: not even the files beside it are touched then.
     """
-    frozen = alone and not (wal_of(path).exists() and wal_of(path).stat().st_size)
+    frozen = alone and not _has_log(path)
     uri = f"{path.absolute().as_uri()}?mode=ro{'&immutable=1' if frozen else ''}"
     db = sqlite3.connect(uri, uri=True, isolation_level=None, timeout=BUSY_MS / 1000)
     try:
@@ -286,10 +291,15 @@ def _connect_any(path: Path) -> sqlite3.Connection:
     db = connect_reader(path)
     try:
         db.execute("SELECT * FROM sqlite_schema LIMIT 1").fetchall()
-    except (
-        sqlite3.OperationalError
-    ):  # the folder is read-only, and no peer has left the files that reading takes
+    except sqlite3.OperationalError as error:
+        # The folder is read-only, and no peer has left the files that reading takes.
         db.close()
+        if _has_log(path) and not os.access(path.parent, os.W_OK):
+            log = wal_of(path).name
+            raise StorageError(
+                f"the journal {path} has a write-ahead log, and reading that takes a folder where files can be made; "
+                f"copy {path.name} and {log} to one, and read them there"
+            ) from error
         return connect_reader(path, alone=True)
     except BaseException:
         db.close()
