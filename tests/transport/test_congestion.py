@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from typing import Any
+
 import pytest
 
 from dhtex.transport.codec import Ack
@@ -113,6 +116,24 @@ def test_the_tail_waits_longer_each_time_nothing_comes_back() -> None:
     assert waits == sorted(waits)
     assert waits[-1] == pytest.approx(TAIL_DELAY_MAX)
     assert flight.octets == 0
+
+
+class NeverWalked(dict[int, Any]):
+    def __iter__(self) -> Iterator[int]:
+        raise AssertionError("a report costs as much as there is under way")
+
+
+def test_a_report_costs_no_more_however_much_is_under_way() -> None:
+    flight: Flight[int] = Flight(1200, 1 << 22)
+    for number in range(1000, 5000):
+        flight.sent(number, 100, 0.0, number)
+    flight._sent = NeverWalked(flight._sent)
+    for _ in range(3):
+        assert flight.acked(Ack(4999, 0b1001), 0.1) in (4999, None)
+    assert flight.octets == (4000 - 2) * 100
+    assert flight.acked(Ack(1050, (1 << 128) - 1), 0.1) == 1050
+    assert flight.octets == (4000 - 2 - 51) * 100
+    assert flight.acked(Ack(5, 1), 0.1) is None
 
 
 def test_a_report_on_numbers_never_sent_changes_nothing() -> None:

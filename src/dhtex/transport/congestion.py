@@ -115,11 +115,13 @@ class Flight(Generic[T]):
         """The other side reported what arrived: the highest number of it that is news, if there is any."""
         in_use = 2 * self.octets >= self.window.size
         arrived: list[int] = []
-        for sequence in self._sent:
+        # Numbers that no bit stands for are not walked over: a box full of reports would cost thousands of steps each.
+        far = len(self._sent) > ACK_BITS
+        for sequence in range(ack.highest - ACK_BITS + 1, ack.highest + 1) if far else self._sent:
             behind = ack.highest - sequence
             if behind < 0:
                 break
-            if behind < ACK_BITS and ack.bits >> behind & 1:
+            if behind < ACK_BITS and ack.bits >> behind & 1 and sequence in self._sent:
                 arrived.append(sequence)
         if not arrived:
             return None
