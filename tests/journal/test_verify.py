@@ -72,6 +72,7 @@ FLIPPED = "CAST(substr(raw, 1, length(raw) - 1) || x'7f' AS BLOB)"
         ("UPDATE state SET final_position = final_position + 1", "replaying comes to"),
         ("UPDATE state SET lineage = zeroblob(20)", "not the one the group descends from"),
         ("UPDATE journal SET group_id = zeroblob(20)", "does not carry the signature"),
+        ("UPDATE journal SET market = x'91c0'", "not the one that its group is named after"),
         ("DELETE FROM views WHERE number = 1", "of nobody who was a member"),
         ("UPDATE views SET record = x'c0' WHERE number = 1", "view 1 does not decode"),
         ("UPDATE state SET view = 1", "is later than the installed one"),

@@ -6,6 +6,7 @@ compaction left: signatures and order of every kept entry, the digest from the o
 
 from __future__ import annotations
 
+import hashlib
 import sqlite3
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -29,7 +30,7 @@ from dhtex.journal.load import (
 from dhtex.journal.schema import Owner, open_to_read
 from dhtex.replication.ledger import Ledger
 from dhtex.replication.machine import StateMachine
-from dhtex.replication.values import Entry, OrderKey, Snapshot, View, check_blob, signing_context
+from dhtex.replication.values import ID_SIZE, Entry, OrderKey, Snapshot, View, check_blob, signing_context
 
 FINDINGS_MAX: Final = 100
 """Enough to see what is wrong; a broken disk can produce one for every entry."""
@@ -91,6 +92,7 @@ class _Verifier:
 
     def run(self, machine: Callable[[bytes], StateMachine] | None) -> Verification:
         self._check_pages()
+        self._check_market()
         marks = read_marks(self._db)
         views = self._check_views(marks)
         entries = self._check_entries(marks, views)
@@ -115,6 +117,11 @@ class _Verifier:
         for (line,) in self._db.execute(f"PRAGMA integrity_check({FINDINGS_MAX})"):
             if line != "ok":
                 self._find(f"SQLite: {line}")
+
+    def _check_market(self) -> None:
+        market, group_id = self._owner.market, self._owner.group_id
+        if market and hashlib.blake2b(market, digest_size=ID_SIZE).digest() != group_id:
+            self._find("the market in it is not the one that its group is named after")
 
     # -- views --------------------------------------------------------------------------------------------------
 
