@@ -159,9 +159,10 @@ def history(db: sqlite3.Connection, after: OrderKey, upto: OrderKey) -> Iterator
 def _in_order(items: Iterable[HistoryItem], after: OrderKey, upto: OrderKey) -> Iterator[HistoryItem]:
     """*items*, which are found by the numbers beside them: their own may be others in a damaged file."""
     for item in items:
-        if not after < item.key <= upto:
+        key = item.key
+        if not after < key <= upto:
             raise ValueError("its history is not in order")
-        after = item.key
+        after = key
         yield item
 
 
