@@ -5,11 +5,11 @@ from __future__ import annotations
 import time
 
 from dhtex.identity import Identity
-from dhtex.transport.codec import Ack, FrameEncoder, join_frames
+from dhtex.transport.codec import Ack, FrameEncoder, Notification, join_frames
 from dhtex.transport.datagram import HEADER_SIZE
 from dhtex.transport.limits import MESSAGE_LIFE
-from dhtex.transport.link import ACK_DELAY
-from dhtex.transport.path import AMPLIFICATION_MAX, PING_EVERY
+from dhtex.transport.link import ACK_DELAY, ADDRESS_TRUST
+from dhtex.transport.path import AMPLIFICATION_MAX, PING_EVERY, SPENT_PAUSE
 from transport.support import ALICE, BOB, WALL, Wire
 from transport.test_hostile import Target, boxed
 from transport.test_link import ELSEWHERE
@@ -55,6 +55,32 @@ def test_a_forged_source_is_sent_no_more_than_three_times_what_came_from_there()
         assert bob.link.deadline is None
         assert bob.link.backlog == 0, "what nobody may be sent is let go of"
         assert now <= MESSAGE_LIFE + PING_EVERY
+
+
+def test_who_asked_from_a_forged_source_is_not_believed_later_either() -> None:
+    """An answer that took long is addressed to where the question came from."""
+    alice, bob, octets = newcomer()
+    later = ADDRESS_TRUST + 1
+    bob.link.set_address(alice.address, later)
+    bob.say(2, b"x" * 60_000, now=later)
+    assert sum(map(len, bob.out(later))) <= AMPLIFICATION_MAX * octets
+
+
+def test_two_that_lost_every_ping_meet_again_when_there_is_something_to_say() -> None:
+    alice, bob, _ = newcomer()
+    lost: list[bytes] = []
+    now = 0.0
+    while len(lost) < 3:
+        bob.say(2, now=now)
+        lost += bob.out(now)
+        now += PING_EVERY
+    bob.say(2, now=now)
+    assert bob.out(now) == []
+    now += SPENT_PAUSE
+    bob.say(3, now=now)
+    alice.hear(bob.one(now), now)
+    bob.hear(alice.one(now), now)
+    assert alice.hear(bob.one(now), now) == [Notification(3, [])]
 
 
 def test_a_lost_ping_is_repeated() -> None:

@@ -129,7 +129,8 @@ class Link:
 
     def set_address(self, address: Address, now: float) -> None:
         """Hearsay about where the peer is; does not outweigh what a box proved a moment ago."""
-        if self.address is None or self.heard_at is None or now - self.heard_at > ADDRESS_TRUST:
+        quiet = self.heard_at is None or now - self.heard_at > ADDRESS_TRUST
+        if quiet and address != self.address:  # a doubted one may be said by whoever forged it
             self.path.trust(address)
 
     @property
@@ -190,8 +191,7 @@ class Link:
     def _next_ping(self) -> float | None:
         """When a doubted address is asked whether anybody hears us there, if anything is to be said there."""
         wanted_at = 0.0 if self._queue else self._ack_at
-        ping_at = self.path.ping_at(PING_BYTES)
-        return None if wanted_at is None or ping_at is None else max(wanted_at, ping_at)
+        return None if wanted_at is None else max(wanted_at, self.path.ping_at(PING_BYTES))
 
     def _ping(self, now: float) -> bytes:
         frames = [self._encoder.resync(Resync(self._received.highest))]

@@ -16,6 +16,9 @@ from dhtex.transport.address import Address
 AMPLIFICATION_MAX = 3  # bytes sent to a doubted address, for each byte that came from it (RFC 9000, 8.1)
 LEAP_BITS = 20  # guessing that many takes more bytes than an answer has
 PING_EVERY = 0.2  # seconds; one may be lost
+SPENT_PAUSE = (
+    3.0  # seconds more when those bytes are used up: two members that lost every ping must meet again
+)
 
 
 class Path:
@@ -58,9 +61,9 @@ class Path:
         if number > self._above:
             self.is_doubted = False
 
-    def ping_at(self, octets: int) -> float | None:
-        """When a ping of *octets* may be sent, if at all before more is heard."""
-        return self._ping_at if octets <= self._credit else None
+    def ping_at(self, octets: int) -> float:
+        """When a ping of *octets* may be sent."""
+        return self._ping_at if octets <= self._credit else self._ping_at + SPENT_PAUSE
 
     def pinged(self, octets: int, now: float) -> None:
         """A ping was sent."""
