@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -30,7 +31,8 @@ from dhtex.matching import (
 from dhtex.matching.auction import indicate
 from dhtex.matching.audit import audit
 from dhtex.matching.book import Book
-from matching.support import ALICE, BOB, OPERATOR, Market
+from dhtex.matching.taking import lots_lacking
+from matching.support import ALICE, BOB, OPERATOR, Market, trades
 
 
 def busy_market(seed: int = 5, commands: int = 400) -> Market:
@@ -271,3 +273,32 @@ def test_expiries_of_orders_gone_early_do_not_pile_up() -> None:
         market.do(Place(Side.BUY, 1, 100, time_in_force=TimeInForce.GTD, expiry=10**9, tag="t"))
         market.do(Cancel(tag="t"))
     assert len(market.engine._state.expiries) < 200
+
+
+def test_an_all_or_none_order_that_lacks_lots_is_left_alone_until_they_come(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Each look walks over all levels that it crosses; with a look a command one such order slows all others down."""
+    looks: list[int] = []
+
+    def counted(*args: Any) -> int:
+        looks.append(lots_lacking(*args))
+        return looks[-1]
+
+    monkeypatch.setattr("dhtex.matching.entering.lots_lacking", counted)
+    market = Market()
+    offers = [market.sell(5, 100 + at) for at in range(4)]
+    market.do(Place(Side.BUY, 30, 200, all_or_none=True), BOB)
+    (waiting,) = market.engine.orders(BOB)
+    looks.clear()
+    for _ in range(5):
+        market.do(Place(Side.BUY, 1, 50), BOB)
+    market.do(Cancel(offers[0]))
+    market.sell(9, 150)
+    assert looks == []  # 10 were lacking, 9 came
+    market.do(Amend(waiting.id, quantity=28), BOB)
+    market.sell(3, 151)
+    assert looks == [4]
+    assert len(trades(market.do(Place(Side.SELL, 1, 160)))) == 6
+    assert looks == [4, 0]
+    assert market.engine.order(waiting.id) is None

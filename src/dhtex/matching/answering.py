@@ -31,6 +31,7 @@ from dhtex.matching.orders import (
     KEY,
     MARKET_BUY,
     MARKET_SELL,
+    NO_KEY,
     QTY,
     TERMS,
     TOTAL,
@@ -225,7 +226,7 @@ def amend(state: State, row: Row, owner: Owner, n: int, out: Stream) -> RejectRe
         return None
     state.lift(node)
     if isinstance(terms, SpecialTerms):
-        terms.hidden = 0
+        terms.hidden, terms.looked_to = 0, NO_KEY
     node[KEY], node[QTY] = new_key, new_left
     move_to(node, state.position)
     enter(state, node, out, known=True, force=terms.force)
@@ -237,6 +238,8 @@ def _shrink(state: State, node: Node, quantity: int) -> None:
     terms: Terms = node[TERMS]
     if terms.asleep or terms.all_or_none:
         node[QTY] -= quantity
+        if isinstance(terms, SpecialTerms):
+            terms.looked_to = NO_KEY  # it needs fewer lots than when it was looked at
     else:
         state.book.reduce(node, quantity)
 

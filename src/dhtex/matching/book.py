@@ -23,15 +23,18 @@ class Book:
         asks: the same for the asks.
         levels: the level of each key; a key tells its side.
         beside: for each side the all-or-none orders as (−key, priority, order), best first.
+        gained: for each side the lots that have come to rest there, ever, while all-or-none orders waited: until enough
+            have come, these need not be looked at again.
     """
 
-    __slots__ = ("asks", "beside", "bids", "levels")
+    __slots__ = ("asks", "beside", "bids", "gained", "levels")
 
     def __init__(self) -> None:
         self.bids = [NO_KEY]
         self.asks = [NO_KEY]
         self.levels: dict[int, Node] = {}
         self.beside: tuple[list[tuple[int, int, Node]], list[tuple[int, int, Node]]] = ([], [])
+        self.gained = [0, 0]
 
     def add(self, node: Node) -> None:
         """Put an order at the back of its price's queue."""
@@ -50,6 +53,7 @@ class Book:
         level[PREV] = node
         level[QTY] += node[QTY]
         level[HIDDEN] += node[TERMS].hidden
+        self.gained[key <= 0] += node[QTY] + node[TERMS].hidden
 
     def remove(self, node: Node) -> None:
         """Take an order out of its queue, and its level with it if it was the only one there."""
@@ -88,6 +92,7 @@ class Book:
     def add_beside(self, node: Node) -> None:
         """Put an all-or-none order among those of its side, by price, then age."""
         insort(self.beside[node[KEY] <= 0], (-node[KEY], priority_of(node), node))
+        self.gained[node[KEY] <= 0] += node[QTY]
 
     def remove_beside(self, node: Node) -> None:
         """Take an all-or-none order out."""

@@ -20,7 +20,7 @@ from dhtex.matching.orders import (
 from dhtex.matching.state import State
 from dhtex.matching.stops import follow
 from dhtex.matching.stream import DROPPED, PHASE_CHANGED, TRIGGERED, Stream
-from dhtex.matching.taking import can_fill, take
+from dhtex.matching.taking import can_fill, lots_lacking, take
 
 
 def enter(state: State, node: Node, out: Stream, *, known: bool, force: int = TimeInForce.GTC) -> None:
@@ -131,6 +131,20 @@ def _fillable(state: State) -> Node | None:
             key = state.bound(node[KEY])
             opposite = state.book.beside[node[KEY] > 0]
             meets = state.crosses(key) or (opposite and opposite[0][0] <= key)
-            if meets and can_fill(state, node, key):
+            if meets and _enough_came(state, node, key) and can_fill(state, node, key):
                 return node
     return None
+
+
+def _enough_came(state: State, node: Node, bound: int) -> bool:
+    """Whether so many lots came to the other side since *node* was last looked at that it is worth it again.
+
+    A large all-or-none order far through the book would otherwise have every command walk over all levels.
+    """
+    terms: SpecialTerms = node[TERMS]
+    gained = state.book.gained[node[KEY] > 0]
+    if bound <= terms.looked_to and gained < terms.enough_at:
+        return False
+    lacking = lots_lacking(state, node, bound)
+    terms.looked_to, terms.enough_at = bound, gained + lacking
+    return not lacking

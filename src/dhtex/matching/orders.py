@@ -111,8 +111,8 @@ class SpecialTerms(Terms):
     """What an order asked for beyond price and quantity, and where that has led it; its own."""
 
     __slots__ = (
-        "account", "all_or_none", "display", "expiry", "force", "hidden", "kind", "placed", "post_only", "tag", "trail",
-        "trigger",
+        "account", "all_or_none", "display", "enough_at", "expiry", "force", "hidden", "kind", "looked_to", "placed",
+        "post_only", "tag", "trail", "trigger",
     )  # fmt: skip
 
     def __init__(
@@ -154,6 +154,10 @@ class SpecialTerms(Terms):
         self.trail = trail
         self.placed = placed
         """The position at which it was placed."""
+        self.looked_to = NO_KEY
+        """All-or-none, waiting: the key up to which the other side was last searched for its lots."""
+        self.enough_at = 0
+        """All-or-none, waiting: what the other side must have gained before there can be enough of them."""
 
 
 def side_of(key: int) -> Side:

@@ -226,8 +226,28 @@ def _drop_taker(taker: Node, quantity: int, out: Stream) -> None:
     out += (DROPPED, taker[TERMS].owner.node_id, taker[N], taker[KEY], quantity, taker[QTY], reason)
 
 
+def lots_lacking(state: State, taker: Node, bound: int) -> int:
+    """How many lots fewer face *taker* than it needs, found level by level; 0 when there are enough to look closer.
+
+    Whoever's they are, and whether or not a band is in the way: it is lower again only when lots come to that side, or
+    *bound* rises.
+    """
+    book = state.book
+    buys = taker[KEY] > 0
+    keys = book.asks if buys else book.bids
+    need: int = taker[QTY]
+    need -= sum(maker[QTY] for minus_key, _, maker in book.beside[buys] if minus_key <= bound)
+    for at in range(len(keys) - 1, 0, -1):
+        if need <= 0 or keys[at] + bound < 0:
+            break
+        need -= book.levels[keys[at]][QTY] + book.levels[keys[at]][HIDDEN]
+    return max(0, need)
+
+
 def can_fill(state: State, taker: Node, bound: int) -> bool:
     """Whether `take` would fill *taker* whole, found out without touching anything."""
+    if lots_lacking(state, taker, bound):  # the usual answer
+        return False
     book = state.book
     buys = taker[KEY] > 0
     keys, need = (book.asks if buys else book.bids), taker[QTY]
@@ -236,13 +256,6 @@ def can_fill(state: State, taker: Node, bound: int) -> bool:
         for minus_key, _, maker in book.beside[buys]
         if minus_key <= bound and not state.is_beyond(-minus_key)
     ]
-    at_most = sum(maker[QTY] for maker in beside)
-    for at in range(len(keys) - 1, 0, -1):
-        if at_most >= need or keys[at] + bound < 0:
-            break
-        at_most += book.levels[keys[at]][QTY] + book.levels[keys[at]][HIDDEN]
-    if at_most < need:  # the usual answer, found level by level instead of order by order
-        return False
     beside.reverse()
     at = len(keys) - 1
     while need > 0:
