@@ -249,8 +249,9 @@ class MatchingEngine:
         if skip == count:
             return Batch(pack(out), (), owner, first_n + skip, position, timestamp, 0, skip)
         state.timestamp = timestamp
-        state.position = position
+        state.position = position - 1  # what time moves in a queue stands before what the command puts there
         self._pass_time(timestamp, out)
+        state.position = position
         first_n += skip
         if rows is None or len(rows) != count:
             self._refuse_all(owner, first_n, count - skip, out)

@@ -140,9 +140,9 @@ class ReferenceEngine:
         if rows is None or len(rows) != count:
             rows = None
         for at in range(skip, count):
-            self.position = position + at - skip
-            self.timestamp = timestamp
+            self.timestamp, self.position = timestamp, position + at - skip - 1
             self._pass_time()
+            self.position += 1
             try:
                 command = None if rows is None else command_of(rows[at])
             except MalformedMessage:
