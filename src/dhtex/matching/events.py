@@ -6,7 +6,7 @@ command, from 0.
 The events of one command come in this order:
 
 1. `Expired`, for each order whose time ended before the command; `PhaseChanged` and auction trades, if a
-   pause ended;
+   pause ended; what these set off, as under 4;
 2. the answer: one of `Rejected`, `Accepted`, `Amended`, `Cancelled`, `PhaseChanged`;
 3. what followed from it: `Trade`, `Replenished`, `Cancelled`, `PhaseChanged`;
 4. for each all-or-none order that could now be filled, and for each stop that was set off: `Triggered`, then
