@@ -287,5 +287,15 @@ def test_the_short_way_of_frequent_commands_leads_where_the_long_one_does(comman
         assert encode_commands([command]) == expected
 
 
+@pytest.mark.parametrize("side", range(2, 8))
+def test_an_order_whose_side_is_none_is_malformed(side: Any) -> None:
+    order = Place(side, 5, 100)
+    with pytest.raises(OrderError):
+        encode_commands([order])
+    (event,) = MatchingEngine(MarketSpec("TEST")).apply(order, owner=ALICE, n=1, timestamp=1)
+    assert isinstance(event, Rejected)
+    assert event.reason is RejectReason.MALFORMED
+
+
 def test_an_id_as_people_see_it() -> None:
     assert str(OrderId(bytes.fromhex("c0ffee12") + bytes(16), 42)) == "c0ffee12:42"

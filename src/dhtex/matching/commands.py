@@ -272,7 +272,9 @@ def _plain(member: object) -> object:
 
 def _trimmed(row: Row) -> Row:
     operation = row[0]
-    if operation not in _DEFAULTS:
+    if operation not in _DEFAULTS or len(row) > len(
+        _DEFAULTS[operation]
+    ):  # a side that is none: malformed later
         return row
     defaults, shortest, length = _DEFAULTS[operation], _REQUIRED[operation], len(row)
     while length > shortest and row[length - 1] == defaults[length - 1]:
