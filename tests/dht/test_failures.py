@@ -158,6 +158,19 @@ async def test_3_a_reply_after_its_call_was_cancelled_is_ignored(node: DhtNode, 
     await eventually(lambda: node.counters["unknown_reply"] == 1)
 
 
+async def test_3_a_reply_that_comes_twice_at_once_counts_once(node: DhtNode, rogue: Rogue) -> None:
+    """An event loop may hand over several datagrams before it tells whom a call has ended."""
+    protocol = protocol_of(node)
+    call = protocol.begin(rogue.address, "ping")
+    request = wire.decode(await rogue.next())
+    assert isinstance(request, wire.Request)
+    for _ in range(2):
+        protocol.datagram_received(reply(request, None, sender=rogue.node_id), rogue.address)
+    assert await call is not None
+    assert node.counters["internal_error"] == 0
+    assert node.counters["unknown_reply"] == 1
+
+
 async def test_4_a_cancelled_call_leaves_nothing(node: DhtNode, rogue: Rogue) -> None:
     task = asyncio.create_task(protocol_of(node).call(rogue.address, "ping"))
     await rogue.next()

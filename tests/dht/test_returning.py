@@ -10,7 +10,7 @@ import pytest
 
 from dht.rogue import Rogue, reply
 from dht.test_failures import FAST, address_of, eventually
-from dhtex.dht import DhtClient, DhtNode, wire
+from dhtex.dht import DhtClient, DhtNode, Item, wire
 from dhtex.dht.addresses import pack_address
 from dhtex.dht.face import Address
 
@@ -110,3 +110,31 @@ async def test_what_is_announced_to_a_lone_node_on_all_addresses_can_be_reached(
         assert found not in ("0.0.0.0", "::")
         assert await lone.unannounce("svc", 7)
         assert lone.announcement_count == 0
+
+
+async def test_a_service_that_moves_is_at_its_new_place_at_once() -> None:
+    """Also for who looked it up a moment before, and may answer from that for a second."""
+    async with (
+        DhtNode() as before,
+        DhtNode(bootstrap=[before.dht_address]) as after,
+        DhtNode(bootstrap=[before.dht_address]) as asker,
+    ):
+        await asyncio.gather(after.ready(), asker.ready())
+        await before.announce("svc", 1)
+        assert await asker.lookup("svc") == [("127.0.0.1", 1)]
+        await before.unannounce("svc", 1)
+        await after.announce("svc", 2)
+        for node in (before, after, asker):
+            assert await node.lookup("svc") == [("127.0.0.1", 2)]
+
+
+async def test_two_nodes_that_have_only_ipv6() -> None:
+    async with DhtNode(host="::1") as one, DhtNode(host="::1", bootstrap=[one.dht_address]) as two:
+        await two.ready()
+        await one.announce("svc", 1)
+        assert await two.lookup("svc") == [("::1", 1)]
+        key = Item.immutable("over IPv6").key
+        assert await two.put(Item.immutable("over IPv6")) == 2
+        assert await one.get(key) == Item.immutable("over IPv6")
+        assert await one.unannounce("svc", 1)
+        assert await two.lookup("svc") == []
