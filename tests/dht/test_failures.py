@@ -294,6 +294,28 @@ async def test_13_a_liar_changes_no_value(node: DhtNode) -> None:
         assert await reader.get(Item.immutable("never put").key) is None
 
 
+async def test_13_the_first_valid_version_is_not_the_last_word() -> None:
+    """The liar is quick with an old version; who has the new one answers only when it is asked again."""
+    owner = Identity(bytes(31) + b"\x01")
+    stale, truth = (Item.signed_by(owner, f"version {seq}", seq=seq) for seq in (1, 2))
+    asked: list[bytes] = []
+
+    def slow(request: wire.Request, address: Address) -> Any:
+        if request.method == "get_item" and not asked:
+            asked.append(request.message_id)
+            return None
+        return _lying(truth, b"2" * 20)(request, address)
+
+    async with (
+        await Rogue.open(_lying(stale, b"1" * 20), b"1" * 20) as liar,
+        await Rogue.open(slow, b"2" * 20) as honest,
+        DhtNode(bootstrap=[liar.name, honest.name], settings=FAST) as reader,
+    ):
+        await eventually(lambda: len(reader.contacts) == 2)
+        assert await reader.get(truth.key) == truth
+        assert asked
+
+
 async def test_14_a_stale_copy_of_ones_own_is_not_preferred(node: DhtNode) -> None:
     owner = Identity(bytes(31) + b"\x02")
     async with DhtNode(bootstrap=[node.dht_address]) as other:
@@ -318,6 +340,7 @@ BAD_RESULTS: dict[str, Any] = {
     "a 40-byte id": [b"x" * 46, b""],
     "too many": [b"".join(os.urandom(26) for _ in range(80)), b""],
     "a 5-tuple": [b"", b"", b"", b"", b""],
+    "odd sizes of addresses": [b"", b"", b"x" * 7, b""],
     "ports that are none": [
         ["c" * 20, "127.0.0.1", 70_000],
         ["d" * 20, "127.0.0.1", "x"],
@@ -347,6 +370,21 @@ async def test_15_16_17_bad_results_break_nothing(node: DhtNode, result: Any) ->
         item = Item.immutable("kept")
         await victim.put(item)
         assert await node.get(item.key) == item
+        assert any(word.startswith("malformed") for word in victim.counters)  # nothing of it was believed
+
+
+@pytest.mark.parametrize("sender", [b"i" * 40, b"i" * 19])
+@pytest.mark.parametrize("token", [b"t" * 8, b"t" * 300])
+async def test_15_an_answer_with_an_id_that_is_none_is_none(
+    node: DhtNode, rogue: Rogue, sender: bytes, token: bytes
+) -> None:
+    call = protocol_of(node).begin(rogue.address, "ping")
+    request = wire.decode(await rogue.next())
+    assert isinstance(request, wire.Request)
+    rogue.send(reply(request, None, sender=sender, token=token), address_of(node))
+    assert await call is None
+    assert node.counters["malformed_sender"] == 1
+    assert not node.contacts
 
 
 async def test_16_contacts_nobody_can_have_are_left_out(node: DhtNode) -> None:
