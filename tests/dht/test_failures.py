@@ -21,8 +21,9 @@ import msgpack
 import pytest
 
 from dht.rogue import Rogue, reply
-from dhtex.dht import DhtNode, Item, Settings, key_of, methods, wire
+from dhtex.dht import ContactLost, DhtNode, Item, Settings, key_of, methods, wire
 from dhtex.dht.addresses import split_host_port
+from dhtex.dht.calls import Answer
 from dhtex.dht.contacts import Contact, pack_contacts
 from dhtex.dht.face import Address
 from dhtex.dht.items import VALUE_SIZE_MAX
@@ -387,6 +388,47 @@ async def test_15_an_answer_with_an_id_that_is_none_is_none(
     assert not node.contacts
 
 
+@pytest.mark.parametrize(
+    ("method", "args", "result"),
+    [
+        ("ping", (), 5),
+        ("find_node", (bytes(20),), [b"x" * 27, b""]),
+        ("find_node", (bytes(20),), [b"", b"x" * 39]),
+        ("find_node", (bytes(20),), [b"n" * (26 * 65), b""]),
+        ("find_peers", (bytes(20),), [b"", b"", b"x" * 7, b""]),
+        ("find_peers", (bytes(20),), [b"", b"", b"", b"x" * 19]),
+        ("get_item", (bytes(20),), [b"", b"", ["text", b"", b"", 0, b""]]),
+        ("announce", (bytes(20), 5), b"x" * 7),
+        ("unannounce", (bytes(20), 5), 1),
+    ],
+)
+async def test_15_a_result_of_another_shape_is_none(
+    node: DhtNode, rogue: Rogue, method: str, args: tuple[Any, ...], result: Any
+) -> None:
+    call = protocol_of(node).begin(rogue.address, method, *args)
+    request = wire.decode(await rogue.next())
+    assert isinstance(request, wire.Request)
+    rogue.send(reply(request, result, sender=rogue.node_id), address_of(node))
+    assert await call is None
+    assert sum(n for word, n in node.counters.items() if word.startswith("malformed")) == 1
+
+
+async def test_16_who_can_be_nowhere_is_not_asked(node: DhtNode, rogue: Rogue) -> None:
+    """Port 0, no host, many hosts: sending there is an error of the socket."""
+    v4 = [bytes([127, 0, 0, 1, 0, 0]), bytes([0, 0, 0, 0, 0, 9]), bytes([224, 0, 0, 1, 0, 9])]
+    v6 = [bytes(16) + b"\0\x09", b"\xff\x02" + bytes(13) + b"\x01\0\x09", bytes(15) + b"\x01\0\0"]
+    contacts = [b"".join(b"c" * 20 + packed for packed in family) for family in (v4, v6)]
+    call = protocol_of(node).begin(rogue.address, "find_peers", bytes(20))
+    request = wire.decode(await rogue.next())
+    assert isinstance(request, wire.Request)
+    rogue.send(
+        reply(request, (*contacts, b"".join(v4), b"".join(v6)), sender=rogue.node_id), address_of(node)
+    )
+    outcome = await call
+    assert isinstance(outcome, Answer)
+    assert outcome.result == methods.Found([], [])
+
+
 async def test_16_contacts_nobody_can_have_are_left_out(node: DhtNode) -> None:
     liar_id = b"l" * 20
 
@@ -442,6 +484,33 @@ async def test_18_one_lost_reply_removes_nobody(node: DhtNode) -> None:
         assert lost == 1
         assert [contact.id for contact in asker.contacts] == [lossy_id]
         assert asker.live_count == 1
+
+
+async def test_18_one_call_without_an_answer_removes_nobody() -> None:
+    """All transmissions of it are lost; the next question is answered."""
+    lossy_id = b"y" * 20
+    lost: set[bytes] = set()
+
+    def answer(request: wire.Request, _: Address) -> bytes | None:
+        if request.method == "find_peers":
+            lost.add(request.message_id[: wire.CALL_ID_SIZE])
+            return None
+        results: dict[str, Any] = {"ping": None, "find_node": (b"", b"")}
+        return reply(request, results[request.method], sender=lossy_id)
+
+    async with (
+        await Rogue.open(answer, lossy_id) as lossy,
+        DhtNode(bootstrap=[lossy.name], settings=FAST) as asker,
+    ):
+        await asker.ready()
+        events = asker.events()
+        with pytest.raises(RpcTimeout):
+            await protocol_of(asker).call(lossy.address, "find_peers", bytes(20))
+        protocol_of(asker).settle(Contact(lossy_id, lossy.address), None)
+        assert asker.live_count == 0
+        await eventually(lambda: asker.live_count == 1)  # the keeper asks again whom it suspects
+        assert not any(isinstance(event, ContactLost) for event in events._waiting)
+        assert len(lost) == 1
 
 
 async def test_19_forty_dead_contacts_do_not_hold_up_a_lookup(node: DhtNode) -> None:
