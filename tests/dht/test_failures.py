@@ -783,6 +783,26 @@ async def test_26_also_ipv4_over_ipv6_and_host_names() -> None:
             assert {("127.0.0.1", 4), ("::1", 6)} <= set(await both.lookup("svc"))
 
 
+async def test_26_also_a_slow_name_server_does_not_block_the_loop(
+    rogue: Rogue, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked, go_on = threading.Event(), threading.Event()
+    went_on: list[bool] = []
+
+    def slow(*_: Any, **__: Any) -> Any:
+        asked.set()
+        went_on.append(go_on.wait(10))
+        raise OSError("no such host")
+
+    monkeypatch.setattr("socket.getaddrinfo", slow)
+    async with DhtNode(bootstrap=["slow.example:20001"], settings=FAST) as node:
+        await eventually(asked.is_set)
+        await rogue.token_of(address_of(node))
+        go_on.set()
+        await eventually(lambda: went_on)
+    assert all(went_on)
+
+
 async def test_a_silent_node_is_a_timeout(node: DhtNode, rogue: Rogue) -> None:
     with pytest.raises(RpcTimeout, match="did not answer"):
         await protocol_of(node).call(rogue.address, "ping")
