@@ -9,7 +9,7 @@ import pytest
 
 from dht.rogue import Rogue
 from dht.test_failures import FAST, address_of, eventually, protocol_of
-from dhtex.dht import ContactFound, ContactLost, DhtNode, Item, wire
+from dhtex.dht import ContactFound, ContactLost, DhtNode, Item, Settings, wire
 from dhtex.dht.contacts import Contact
 from dhtex.dht.upkeep import BATCH
 
@@ -37,6 +37,21 @@ async def test_a_newcomer_gets_every_item_it_should_keep() -> None:
         keys = fill(node, 10 * BATCH + 1)
         async with DhtNode(bootstrap=[node.dht_address]) as newcomer:
             await eventually(lambda: keys_at(newcomer) == keys)
+
+
+async def test_a_newcomer_gets_no_item_that_it_should_not_keep() -> None:
+    """With k = 1: what another node is nearer to."""
+    settings = Settings(ksize=1, alpha=1, concurrency=1)
+    async with (
+        DhtNode(node_id=b"\x00" * 20, settings=settings) as node,
+        DhtNode(node_id=b"\x40" * 20, settings=settings, bootstrap=[node.dht_address]) as near,
+    ):
+        await near.ready()
+        await eventually(lambda: node.contacts)
+        keys = fill(node, 200)
+        far = DhtNode(node_id=b"\xff" * 20, settings=settings, bootstrap=[node.dht_address])
+        async with far:
+            await eventually(lambda: keys_at(far) == {key for key in keys if key[0] & 0x80})
 
 
 async def test_republishing_loses_none_of_many(monkeypatch: pytest.MonkeyPatch) -> None:
