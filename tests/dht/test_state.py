@@ -46,7 +46,7 @@ def test_a_damaged_byte_is_refused_or_harmless(state: Path) -> None:
     whole = state.read_bytes()
     written = [at for at, byte in enumerate(whole) if byte]
     refused = 0
-    for at in source.sample(written, 400):
+    for at in source.sample(written, 150):
         damaged = bytearray(whole)
         damaged[at] = source.choice([0, 0xFF, damaged[at] ^ 1 << source.randrange(8)])
         state.write_bytes(damaged)
