@@ -84,3 +84,13 @@ async def test_what_the_kernel_does_not_take_is_lost_and_not_kept(monkeypatch: p
         protocol_of(node).begin(rogue.address, "ping").cancel()
         assert node.counters["send_overflow"] == 1
         assert node.counters["sent"] == 0
+
+
+async def test_a_call_too_many_ends_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("dhtex.dht.calls.CALLS_MAX", 3)
+    async with DhtNode() as node, await Rogue.open() as silent:
+        calls = [protocol_of(node).begin(silent.address, "ping") for _ in range(4)]
+        assert [call.done() for call in calls] == [False, False, False, True]
+        assert node.counters["calls_overflow"] == 1
+        for call in calls:
+            call.cancel()

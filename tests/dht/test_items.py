@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import astuple
+
 import pytest
 
-from dht.test_failures import eventually
-from dhtex.dht import DhtNode, Item
+from dht.rogue import Rogue
+from dht.test_failures import address_of, eventually
+from dhtex.dht import DhtNode, Item, wire
 from dhtex.dht.methods import LIFETIME_S_MAX
 from dhtex.dht.stores import Stored
 from dhtex.errors import MalformedMessage, RpcError
@@ -91,3 +94,36 @@ async def test_passing_an_item_on_does_not_make_it_live_longer() -> None:
         assert await node.get(item.key) == item
         await eventually(lambda: other.item_count)
         assert _held(other, item).life_s(other._now.network.now_s) <= 60
+
+
+async def test_who_keeps_an_item_checks_its_version_itself() -> None:
+    """A writer looks before it writes, but another may have written between; and a liar does not look."""
+    async with DhtNode() as node, await Rogue.open() as writer:
+        token = await writer.token_of(address_of(node))
+        sent = 0
+
+        async def put(item: Item, cas: int | None, transmissions: int = 1) -> str | None:
+            nonlocal sent
+            sent += 1
+            codes: set[str | None] = set()
+            for n in range(transmissions):
+                message_id = bytes([sent]) * wire.CALL_ID_SIZE + bytes([n])
+                fields = (*astuple(item), cas, 60)
+                request = wire.encode_request(message_id, "put_item", b"", token, fields, pad=False)
+                writer.send(request, address_of(node))
+                codes.add(getattr(wire.decode(await writer.next()), "code", None))
+            (code,) = codes
+            return code
+
+        versions = [Item.signed_by(OWNER, f"version {seq}", seq=seq) for seq in range(5)]
+        # Sent again because the answer was lost, it is answered the same, not refused for its own first copy.
+        assert await put(versions[2], None, transmissions=3) is None
+        assert await put(versions[1], None) == "302"
+        assert await put(versions[2], None) == "302"
+        assert await put(Item.signed_by(OWNER, "another", seq=2), None) == "302"
+        assert await put(versions[3], 1) == "301"
+        assert await put(versions[3], 3) == "301"
+        assert await node.get(versions[2].key) == versions[2]
+        assert await put(versions[3], 2) is None
+        assert await put(Item.signed_by(OWNER, "salted", seq=1, salt=b"s"), None) is None
+        assert await node.get(versions[3].key) == versions[3]
