@@ -13,6 +13,7 @@ import pytest
 from dht.test_failures import FAST, address_of
 from dhtex.dht import DhtNode, Settings, key_of
 from dhtex.dht.contacts import Contact
+from dhtex.dht.crawl import CRAWL_S_MAX
 from dhtex.dht.shortlist import QUERIES_MAX, Shortlist
 from dhtex.dht.table import FAILURES_MAX, Table
 from dhtex.dht.virtual import VirtualLoop, VirtualNetwork
@@ -55,6 +56,20 @@ def test_a_dead_contact_costs_one_timeout() -> None:
         assert durations[0] > 0.5
         assert durations[1] < 0.5
         await asyncio.sleep(3)
+
+    run_virtually(scenario())
+
+
+def test_a_lookup_among_the_dead_ends() -> None:
+    """One after the other they would take two minutes."""
+
+    async def scenario() -> None:
+        settings = Settings(alpha=1, concurrency=1)
+        network = VirtualNetwork(60, seed=6, dead_share=0.95, settings=settings)
+        loop = asyncio.get_running_loop()
+        node = network.node(network.live[0])
+        await node.crawl("find_node", bytes(20)).done
+        assert loop.time() == pytest.approx(CRAWL_S_MAX)
 
     run_virtually(scenario())
 

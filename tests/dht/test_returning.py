@@ -12,6 +12,7 @@ from dht.rogue import Rogue, reply
 from dht.test_failures import FAST, address_of, eventually
 from dhtex.dht import DhtClient, DhtNode, Item, wire
 from dhtex.dht.addresses import pack_address
+from dhtex.dht.contacts import Contact, pack_contacts
 from dhtex.dht.face import Address
 
 
@@ -138,3 +139,19 @@ async def test_two_nodes_that_have_only_ipv6() -> None:
         assert await one.get(key) == Item.immutable("over IPv6")
         assert await one.unannounce("svc", 1)
         assert await two.lookup("svc") == []
+
+
+async def test_who_has_only_ipv4_does_not_wait_for_who_has_only_ipv6() -> None:
+    elsewhere = pack_contacts([Contact(bytes([n]) * 20, (f"2001:db8::{n}", 7)) for n in range(1, 9)], 1_000)
+    results = RESULTS | {"find_node": elsewhere, "find_peers": (*elsewhere, b"", b"")}
+
+    def answer(request: wire.Request, _: Address) -> bytes:
+        return reply(request, results[request.method], sender=both.node_id)
+
+    async with (
+        await Rogue.open(answer, b"b" * 20) as both,
+        DhtNode(bootstrap=[both.name], settings=FAST) as node,
+    ):
+        await node.ready()
+        assert await node.lookup("svc") == []
+        assert node.counters["unreachable_family"] == 0
