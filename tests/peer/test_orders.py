@@ -174,3 +174,25 @@ async def test_a_closing_peer_unsays_no_acceptance() -> None:
     await run.accepted()
     with pytest.raises(NotRunning):
         await run.final()
+
+
+async def test_how_many_are_pending_is_known_without_counting_them() -> None:
+    class Uncounted(list[Command]):
+        asked = 0
+
+        def __len__(self) -> int:
+            Uncounted.asked += 1
+            return super().__len__()
+
+    market, ledger = Market(), Ledger(SPEC, OWN)
+    for n in range(1, 101):
+        ledger.add(2 * n - 1, Uncounted([buy(1, 50), buy(1, 50)]))
+    Uncounted.asked = 0
+    assert len(ledger) == 200
+    assert Uncounted.asked == 0, "a script that asks before every line would take quadratic time"
+    ledger.finalize(market.apply(OWN, 1, [buy(1, 50)] * 20))
+    assert len(ledger) == 180
+    ledger.skip(100)
+    assert len(ledger) == 100
+    ledger.abandon()
+    assert len(ledger) == 0

@@ -153,10 +153,11 @@ class Ledger:
         self._spec = spec
         self._node_id = node_id
         self._runs: deque[Orders] = deque()
+        self._count = 0  # commands in them: a script asks before every line
         self._waiters: list[tuple[int, asyncio.Future[None]]] = []  # for the acceptance of everything up to n
 
     def __len__(self) -> int:
-        return sum(len(run) for run in self._runs)
+        return self._count
 
     def pending(self) -> list[tuple[OrderId, Command]]:
         """Every command not final yet, oldest first."""
@@ -166,6 +167,7 @@ class Ledger:
         """A handle for commands that the replica numbered from *first_n* on."""
         run = Orders(OrderId(self._node_id, first_n), commands, self)
         self._runs.append(run)
+        self._count += len(commands)
         return run
 
     async def acceptance(self, n: int) -> None:
@@ -194,22 +196,27 @@ class Ledger:
         outcomes = Outcomes(self._spec, applied)
         runs = self._runs
         while runs and runs[0].first.n < end:
-            runs.popleft().settle(outcomes, None)
+            self._take().settle(outcomes, None)
 
     def skip(self, last_n: int) -> None:
         """Everything up to *last_n* became final in a part of history that this peer jumped over."""
         self.accept(last_n)
         error = FellBehind("the command is final, but its events were dropped while this peer was cut off")
         while self._runs and self._runs[0].first.n <= last_n:
-            self._runs.popleft().settle(None, error)
+            self._take().settle(None, error)
 
     def abandon(self) -> None:
         """The peer closes: nobody will tell how the rest ends."""
         error = NotRunning("the peer was closed before the command was final")
         while self._runs:
-            self._runs.popleft().settle(None, error)
+            self._take().settle(None, error)
         _wake([waiter for _, waiter in self._waiters])
         self._waiters.clear()
+
+    def _take(self) -> Orders:
+        run = self._runs.popleft()
+        self._count -= len(run.commands)
+        return run
 
 
 def _wake(waiters: Sequence[asyncio.Future[None]]) -> None:
