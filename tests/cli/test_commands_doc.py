@@ -39,7 +39,12 @@ def rows(name: str, command: click.Command) -> list[str]:
         spellings = ", ".join(f"`{text}`" for text in (*option.opts, *option.secondary_opts))
         shown = isinstance(option.default, str | int) and not option.is_flag and option.default != ""
         default = f"`{option.default}`" if shown else ""
-        told.append(f"| {spellings} | {default} | `{prefix}_{(option.name or '').upper()}` |")
+        variables = ", ".join(
+            f"`{prefix}_{text[2:].upper().replace('-', '_')}`"
+            for text in option.opts
+            if text.startswith("--")
+        )
+        told.append(f"| {spellings} | {default} | {variables} |")
     return told
 
 

@@ -34,6 +34,7 @@ class _Commands(click.Group):
             return None
         module, _, attribute = target.partition(":")
         command: click.Command = getattr(importlib.import_module(module), attribute)
+        _name_variables(command, f"DHTEX_{cmd_name.upper()}")
         return command
 
     def invoke(self, ctx: click.Context) -> object:
@@ -55,10 +56,23 @@ class _Commands(click.Group):
             sys.exit(1)
 
 
+def _name_variables(command: click.Command, prefix: str) -> None:
+    """Let every long spelling of an option be an environment variable: `--dht_port` of `grape`, DHTEX_GRAPE_DHT_PORT.
+
+    click's own naming takes the name of the function's argument, which nobody outside sees.
+    """
+    for option in command.params:
+        if isinstance(option, click.Option):
+            names = (text.removeprefix("--") for text in option.opts if text.startswith("--"))
+            option.envvar = [f"{prefix}_{name.upper().replace('-', '_')}" for name in names]
+    if isinstance(command, click.Group):
+        for name, inner in command.commands.items():
+            _name_variables(inner, f"{prefix}_{name.upper()}")
+
+
 @click.group(
     cls=_Commands,
     context_settings={
-        "auto_envvar_prefix": "DHTEX",
         "help_option_names": ["-h", "--help"],
         "show_default": True,
     },
