@@ -79,6 +79,7 @@ def test_what_is_shown_can_be_typed_again(line: str) -> None:
 @given(line=st.text(max_size=60))
 @example("buy 1 1 for=999999999d")
 @example("book 99999999999999999999999999")
+@example("status 1000000000000000000" + 5000 * "0")
 @example("cancel ²:²")
 def test_any_text_is_an_action_or_one_sentence(line: str) -> None:
     with contextlib.suppress(OrderError):

@@ -112,6 +112,7 @@ def test_a_pipe_trades_and_tells(tmp_path: Path) -> None:
         assert re.search(r"[0-9a-f]{8}:1 pending: buy 30 50\.00\n", done.stdout)
         assert re.search(r"[0-9a-f]{8}:1 final at \d+: 30 filled \(30 @ 50\.00\)\n", done.stdout)
         assert re.search(r"50\.00\s*│\s*60\s", done.stdout), "what the book shows after both orders"
+        assert re.findall(r"view (\d+):", done.stdout)[0] == "3", "views before its own are history"
 
 
 def test_the_prompts_bad_input_is_one_sentence_each_and_nothing_is_sent(tmp_path: Path) -> None:
@@ -160,7 +161,9 @@ def test_a_peer_alone_says_that_orders_are_pending_and_why(tmp_path: Path) -> No
         alice.tell("buy 1 1")
         assert alice.hear_event("pending", since)
         assert alice.end() == 0
+        alice.hear_said()
         assert not any(event["event"] == "final" for event in alice.events)
+        assert any(event.get("kind") == "leaving" for event in alice.events), "why it took a while"
         assert_quiet(alice)
 
 
@@ -237,6 +240,7 @@ class TestWrongStarts:
             (("peer", "--host", "0.0.0.0", "--ephemeral"), "advertise"),
             (("peer", "--host", "::", "--ephemeral"), "advertise"),
             (("peer", "--identity", "../up"), "identity"),
+            (("peer", "--found", "--join"), "exclude"),
             (("dance",), "dance"),
         ],
     )
@@ -256,12 +260,26 @@ class TestWrongStarts:
         assert journal.read_bytes() == before
 
 
-def test_every_option_can_come_from_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Checked on the command itself: what click shows is what it reads."""
-    monkeypatch.setenv("DHTEX_PEER_PORT", "not a port")
-    done = CliRunner().invoke(main, ["peer", "--ephemeral"])
+@pytest.mark.parametrize(
+    ("command", "variable"),
+    [
+        ("peer", "DHTEX_PEER_PORT"),
+        ("peer", "DHTEX_PEER_JSON"),
+        ("peer", "DHTEX_PEER_FOUND"),
+        ("grape", "DHTEX_GRAPE_DP"),
+        ("grape", "DHTEX_GRAPE_DHT_PEER_MAXAGE"),
+        ("journal export x", "DHTEX_JOURNAL_EXPORT_FORMAT"),
+        ("simulate", "DHTEX_SIMULATE_SEED"),
+    ],
+)
+def test_every_option_can_come_from_the_environment(
+    monkeypatch: pytest.MonkeyPatch, command: str, variable: str
+) -> None:
+    """By each spelling, as the command page lists them."""
+    monkeypatch.setenv(variable, "not sensible")
+    done = CliRunner().invoke(main, command.split())
     assert done.exit_code == 2
-    assert "not a port" in done.output
+    assert "not sensible" in done.output
 
 
 def test_the_demo_ends_with_one_book() -> None:

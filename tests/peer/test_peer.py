@@ -112,6 +112,30 @@ async def test_a_peer_goes_on_from_its_journal(tmp_path: Path) -> None:
         assert second.trades[0].maker == first.order
 
 
+async def test_who_subscribes_before_the_start_is_told_the_last_trades_of_the_journal(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("dhtex.peer.peer.HISTORY_TRADES", 2)
+    async with Peer("BTC-USD", data_dir=tmp_path) as peer:
+        await peer.sell("4", price="50", account="one")
+        for _ in range(3):
+            await (await peer.buy("1", price="50", account="other")).final()
+    peer = Peer("BTC-USD", data_dir=tmp_path)
+    with closing(peer.trades()) as trades:
+        async with peer:
+            assert peer.recovered_position == 4
+            await (await peer.buy("1", price="50", account="other")).final()
+            assert [(await anext(trades)).position for _ in range(3)] == [3, 4, 5]
+
+
+async def test_a_peer_whose_group_has_gone_says_what_it_waits_for(grape: str, tmp_path: Path) -> None:
+    async with Peer("BTC-USD", bootstrap=[grape]), Peer("BTC-USD", bootstrap=[grape], data_dir=tmp_path):
+        pass
+    async with Peer("BTC-USD", bootstrap=[grape], data_dir=tmp_path, wait=False) as peer:
+        with closing(peer.group_events()) as events:
+            assert "no member of the group answers" in (await _next(events, "seeking")).text
+
+
 async def test_the_journal_of_a_peer_that_left_is_as_far_as_the_peer_was(tmp_path: Path) -> None:
     async with Peer("BTC-USD", data_dir=tmp_path) as peer:
         for _ in range(3):

@@ -16,7 +16,7 @@ from prompt_toolkit.patch_stdout import patch_stdout
 from dhtex.cli.progress import bar
 from dhtex.cli.prompt import ORDER_SETTINGS, ORDER_WORDS, USAGE
 from dhtex.cli.shell import Shell
-from dhtex.errors import NotRunning
+from dhtex.errors import DhtexError
 from dhtex.identity import short_id
 from dhtex.peer import Peer
 
@@ -67,7 +67,10 @@ async def converse(shell: Shell, peer: Peer, folder: Path | None) -> None:
         with patch_stdout(raw=True):
             while True:
                 try:
-                    line = await session.prompt_async(f"{short_id(peer.node_id)} {peer.spec.symbol}> ")
+                    # Without a handler of its own for SIGINT: it would take ours away when it is done.
+                    line = await session.prompt_async(
+                        f"{short_id(peer.node_id)} {peer.spec.symbol}> ", handle_sigint=False
+                    )
                 except (EOFError, KeyboardInterrupt):
                     return
                 if not shell.do(line):
@@ -94,12 +97,11 @@ def _toolbar(peer: Peer, progress: _Progress) -> str:
     try:
         view = peer.view
         members = len(view.members) if view else 0
-        pending = len(peer.pending())
         return (
             f" {peer.role.value} | {members} member{'' if members == 1 else 's'} | position {peer.position().number}"
-            f" | {pending} pending{progress.text}"
+            f" | {peer.pending_count} pending{progress.text}"
         )
-    except NotRunning:
+    except DhtexError:  # it failed, or was closed
         return " closing"
 
 

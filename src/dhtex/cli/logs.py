@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import logging
-import sys
 from collections.abc import Callable
 from typing import Any, Final, TypeVar
 
@@ -13,6 +12,16 @@ import click
 F = TypeVar("F", bound=Callable[..., Any])
 
 LEVELS: Final = ("debug", "info", "warning", "error")
+
+
+class _Handler(logging.Handler):
+    """To standard error as it is at that moment: while there is a prompt, what is said goes above it."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        try:
+            click.echo(self.format(record), err=True)
+        except Exception:
+            self.handleError(record)
 
 
 class _JsonFormatter(logging.Formatter):
@@ -40,7 +49,7 @@ def log_options(command: F) -> F:
 
 def configure(level: str, as_json: bool) -> None:
     """Log to standard error from *level* on."""
-    handler = logging.StreamHandler(sys.stderr)
+    handler = _Handler()
     handler.setFormatter(
         _JsonFormatter() if as_json else logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s")
     )

@@ -12,6 +12,8 @@ from typing import Any, Protocol
 import click
 from rich.console import Console, RenderableType
 
+from dhtex.errors import DhtexError
+
 
 def end_output() -> None:
     """Write what is still in the buffer of standard output; drop it if that fails, or the end would fail again."""
@@ -27,10 +29,13 @@ class Output(Protocol):
     """Says things. Answers go to standard output; errors and talk are the caller's to send elsewhere.
 
     Attributes:
-        unheard: set once nobody reads standard output any more, as after `| head -1`; the rest is said to nobody.
+        unheard: set once nobody reads standard output any more, as after `| head -1`, or it cannot be written; the
+            rest is said to nobody.
+        failure: why it could not be written, when it was not just left.
     """
 
     unheard: asyncio.Event
+    failure: DhtexError | None
 
     def say(self, event: str, text: RenderableType | None, **fields: Any) -> None:
         """One thing that happened.
@@ -44,15 +49,18 @@ class Output(Protocol):
 
 
 class _StandardOutput:
-    """Standard output for as long as somebody reads it."""
+    """Standard output for as long as it takes what is said."""
 
     def __init__(self) -> None:
         self.unheard = asyncio.Event()
+        self.failure: DhtexError | None = None
 
     def _write(self, text: str) -> None:
         try:
             click.echo(text, nl=False)
-        except BrokenPipeError:
+        except OSError as error:
+            if not isinstance(error, BrokenPipeError):
+                self.failure = DhtexError(f"cannot write to standard output: {error.strerror}")
             end_output()
             self.unheard.set()
 

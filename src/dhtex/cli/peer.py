@@ -19,7 +19,7 @@ from dhtex.cli.pipe import read_lines
 from dhtex.cli.progress import show_catch_up
 from dhtex.cli.running import run
 from dhtex.cli.shell import Shell
-from dhtex.errors import NotRunning
+from dhtex.errors import NotRunning, UsageError
 from dhtex.matching import MarketSpec
 from dhtex.peer import Durability, Founding, Peer, default_data_dir
 
@@ -49,8 +49,8 @@ _DURABILITY: Final = click.Choice(("fsync", "os"))
 @click.option(
     "--durability", type=_DURABILITY, default="fsync", help="fsync survives power failure, os a crash."
 )
-@click.option("--found", "founding", flag_value="found", help="Found the group, whatever is announced.")
-@click.option("--join", "founding", flag_value="join", help="Never found a group, wait for one.")
+@click.option("--found", is_flag=True, help="Found the group, whatever is announced.")
+@click.option("--join", is_flag=True, help="Never found a group, wait for one.")
 @click.option("--observe", is_flag=True, help="Follow without becoming a member; no trading.")
 @click.option(
     "--allow",
@@ -77,6 +77,11 @@ _DURABILITY: Final = click.Choice(("fsync", "os"))
     default=None,
     help="Serve Grenache clients too, announced through this Grape's HTTP API.",
 )
+@click.option(
+    "--stay",
+    is_flag=True,
+    help="Go on when standard input ends, until a signal: for a service, which has none.",
+)
 @click.option("--json", "as_json", is_flag=True, help="One JSON object a line instead of text.")
 @log_options
 def peer(
@@ -92,7 +97,8 @@ def peer(
     data_dir: Path | None,
     ephemeral: bool,
     durability: Durability,
-    founding: str | None,
+    found: bool,
+    join: bool,
     observe: bool,
     allow: frozenset[bytes] | None,
     max_datagram: int,
@@ -100,16 +106,20 @@ def peer(
     api_public: bool,
     api_name: tuple[str, ...],
     grenache: str | None,
+    stay: bool,
     as_json: bool,
     log_level: str,
     log_json: bool,
 ) -> None:
     """Join a market and trade: `buy 100 50`, `sell 30 49.5`, `book`, `help`.
 
-    Lines can also be piped in, one command a line; the exit code is 1 if one was refused. Ctrl-C and SIGTERM leave
-    the group in order.
+    Lines can also be piped in, one command a line; the exit code is 1 if one was refused. The end of the input,
+    Ctrl-C and SIGTERM leave the group in order.
     """
     configure(log_level, log_json)
+    if found and join:
+        raise UsageError("--found and --join exclude each other; give one of them, or neither")
+    founding = Founding.FOUND if found else Founding.JOIN if join else Founding.AUTO
     folder = None if ephemeral else (data_dir or default_data_dir())
 
     def make() -> Peer:
@@ -122,7 +132,7 @@ def peer(
             host=host,
             port=port,
             advertise=advertise or None,
-            founding=Founding(founding or "auto"),
+            founding=founding,
             observe=observe,
             wait=False,
             durability=durability,
@@ -141,17 +151,22 @@ def peer(
             None if grenache is None else GrenacheGateway(peer, grenache, where, public=api_public),
         )
 
-    sys.exit(run(lambda: _trade(make, serve, as_json, folder)))
+    sys.exit(run(lambda: _trade(make, serve, folder, as_json=as_json, stay=stay)))
 
 
 async def _trade(
-    make: Callable[[], Peer], serve: Callable[[Peer], Gateways], as_json: bool, folder: Path | None
+    make: Callable[[], Peer],
+    serve: Callable[[Peer], Gateways],
+    folder: Path | None,
+    *,
+    as_json: bool,
+    stay: bool,
 ) -> int:
     """Run until the input ends, `quit`, nobody reads the output, a signal or a failure; the exit code."""
     peer = make()
     output = JsonOutput() if as_json else TextOutput()
     shell = Shell(peer, output)
-    interactive = sys.stdin.isatty() and not as_json
+    interactive = sys.stdin.isatty() and sys.stdout.isatty() and not as_json
     async with contextlib.AsyncExitStack() as stack:
         stack.push_async_callback(_end, asyncio.create_task(shell.tell_news()))
         stack.push_async_callback(shell.close)
@@ -164,7 +179,7 @@ async def _trade(
         if interactive:
             work = asyncio.create_task(converse(shell, peer, folder))
         else:
-            work = asyncio.create_task(read_lines(shell, peer))
+            work = asyncio.create_task(read_lines(shell, peer, stay=stay))
             stack.push_async_callback(_cancel, asyncio.create_task(show_catch_up(peer)))
         stack.push_async_callback(_cancel, work)
         failure = asyncio.create_task(peer.failure())
@@ -176,6 +191,8 @@ async def _trade(
             raise failure.result()
         if not unheard.done():
             await work
+    if output.failure is not None:
+        raise output.failure
     return 1 if shell.refused or output.unheard.is_set() else 0
 
 

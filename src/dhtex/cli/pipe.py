@@ -10,6 +10,7 @@ import threading
 from typing import Final
 
 from dhtex.cli.shell import Shell
+from dhtex.errors import DhtexError
 from dhtex.peer import Peer
 
 LINE_BYTES_MAX: Final = 4096
@@ -20,10 +21,15 @@ PENDING_MAX: Final = 20_000
 """Commands on their way at once; a longer script waits, where a person would be told to."""
 
 
-async def read_lines(shell: Shell, peer: Peer) -> None:
+async def read_lines(shell: Shell, peer: Peer, *, stay: bool) -> None:
     """Carry out the lines of standard input until it ends or one says quit.
 
     What only shows something, and the end, wait until everything sent before is final: so a script sees what it did.
+
+    Args:
+        stay: do not return when the input ends; cancel it then.
+    Raises:
+        DhtexError: standard input cannot be read.
     """
     reader = _Reader()
     await peer.ready()
@@ -36,6 +42,9 @@ async def read_lines(shell: Shell, peer: Peer) -> None:
             await shell.settled()
         if not shell.do(line):
             break
+    else:
+        if stay:
+            await asyncio.Event().wait()
     await shell.settled()
 
 
@@ -47,19 +56,31 @@ class _Reader:
     """
 
     def __init__(self) -> None:
-        self._lines: asyncio.Queue[bytes | None] = asyncio.Queue()
+        self._lines: asyncio.Queue[bytes | OSError | None] = asyncio.Queue()
         self._room = threading.Semaphore(LINES_AHEAD_MAX)
         self._loop = asyncio.get_running_loop()
         self._descriptor = sys.stdin.fileno()
         threading.Thread(target=self._read, name="dhtex standard input", daemon=True).start()
 
     async def next(self) -> bytes | None:
-        """The next line without its end, or None after the last."""
+        """The next line without its end, or None after the last.
+
+        Raises:
+            DhtexError: it cannot be read.
+        """
         line = await self._lines.get()
         self._room.release()
+        if isinstance(line, OSError):
+            raise DhtexError(f"cannot read standard input: {line.strerror}")
         return line
 
     def _read(self) -> None:
+        try:
+            self._read_lines()
+        except OSError as error:
+            self._put(error)
+
+    def _read_lines(self) -> None:
         rest = b""
         while chunk := os.read(self._descriptor, 65536):
             *whole, rest = (rest + chunk).split(b"\n")
@@ -70,7 +91,7 @@ class _Reader:
             self._put(rest)
         self._put(None)
 
-    def _put(self, line: bytes | None) -> None:
+    def _put(self, line: bytes | OSError | None) -> None:
         self._room.acquire()
         with contextlib.suppress(RuntimeError):  # the loop has ended: nobody reads any more
             self._loop.call_soon_threadsafe(self._lines.put_nowait, line)

@@ -224,9 +224,10 @@ def _cancel(arguments: Sequence[str], find: FindOrder) -> Send:
 def _number(name: str, arguments: Sequence[str], default: int, highest: int) -> int:
     if not arguments:
         return default
-    if len(arguments) > 1 or not arguments[0].isdecimal() or not 0 < int(arguments[0][:19]) <= highest:
+    text = arguments[0]
+    if len(arguments) > 1 or len(text) > 19 or not text.isdecimal() or not 0 < int(text) <= highest:
         raise OrderError(f"{name} takes one whole number from 1 to {highest}, as in {name} 5")
-    return int(arguments[0])
+    return int(text)
 
 
 def _nothing_after(name: str, arguments: Sequence[str]) -> None:

@@ -47,11 +47,16 @@ def result_line(result: Result) -> str:
     return f"{result.order} final at {result.position}: {', '.join(parts)}"
 
 
+def _add_column(table: Table, name: str, *, right: bool = False) -> None:
+    """A column that a narrow terminal folds: a price without its last digits would be another price."""
+    table.add_column(name, justify="right" if right else "left", overflow="fold")
+
+
 def depth_table(depth: Depth, title: str) -> Table:
     """A book, bids left, asks right, best on top."""
     table = Table(title=title, title_justify="left")
     for name in ("bid amount", "bid", "ask", "ask amount"):
-        table.add_column(name, justify="right" if name in ("bid amount", "bid") else "left")
+        _add_column(table, name, right=name in ("bid amount", "bid"))
     for row in range(max(len(depth.bids), len(depth.asks), 1)):
         bid = depth.bids[row] if row < len(depth.bids) else None
         ask = depth.asks[row] if row < len(depth.asks) else None
@@ -67,14 +72,8 @@ def depth_table(depth: Depth, title: str) -> Table:
 def trades_table(trades: Iterable[TradeReport], own: bytes) -> Table:
     """The last trades, oldest first."""
     table = Table(title="trades", title_justify="left")
-    for name, justify in (
-        ("id", "left"),
-        ("amount", "right"),
-        ("price", "right"),
-        ("taker", "left"),
-        ("maker", "left"),
-    ):
-        table.add_column(name, justify="right" if justify == "right" else "left")
+    for name in ("id", "amount", "price", "taker", "maker"):
+        _add_column(table, name, right=name in ("amount", "price"))
     for trade in trades:
         table.add_row(
             trade.trade_id,
@@ -90,7 +89,7 @@ def orders_table(orders: Sequence[OpenOrder], pending: Sequence[tuple[OrderId, s
     """Own orders: open in the book, and pending."""
     table = Table(title="your orders", title_justify="left")
     for name in ("id", "side", "open", "of", "price", "state"):
-        table.add_column(name, justify="right" if name in ("open", "of", "price") else "left")
+        _add_column(table, name, right=name in ("open", "of", "price"))
     for order in orders:
         price = "" if order.price is None else plain(order.price)
         table.add_row(
@@ -111,9 +110,8 @@ def peers_table(peer: Peer) -> Table:
     table = Table(
         title=f"view {peer.view.number if peer.view else 0} of {peer.spec.symbol}", title_justify="left"
     )
-    table.add_column("node")
-    table.add_column("address")
-    table.add_column("")
+    for name in ("node", "address", ""):
+        _add_column(table, name)
     for row in peer_rows(peer):
         table.add_row(row["node"][:8], row["address"], "you" if row["you"] else "")
     return table
@@ -124,5 +122,5 @@ def status_line(peer: Peer) -> str:
     position = peer.position()
     return (
         f"{short_id(peer.node_id)} is {peer.role.value} in view {peer.view.number if peer.view else 0}, "
-        f"at position {position.number}, digest {position.digest.hex()[:16]}, {len(peer.pending())} pending"
+        f"at position {position.number}, digest {position.digest.hex()[:16]}, {peer.pending_count} pending"
     )

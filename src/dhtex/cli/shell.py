@@ -28,6 +28,7 @@ from dhtex.peer.fields import (
     event_fields,
     order_fields,
     peer_rows,
+    plain,
     result_fields,
     status_fields,
     trade_fields,
@@ -35,6 +36,9 @@ from dhtex.peer.fields import (
 from dhtex.peer.finding import find_own
 
 T = TypeVar("T")
+
+CATCHING_UP: Final = ("joining", "evicted")
+"""Roles in which the views told are those of the past."""
 
 TRADES_KEPT: Final = 1000
 """Trades the `trades` command can show; older ones are in the journal."""
@@ -53,6 +57,7 @@ class Shell:
         self._output = output
         self._trades: deque[TradeReport] = deque(maxlen=TRADES_KEPT)
         self._watching: set[asyncio.Task[None]] = set()
+        self._catching_up = False
         self._trade_news = peer.trades()  # subscribed before the peer starts, so that nothing is missed
         self._group_news = peer.group_events()
 
@@ -166,13 +171,17 @@ class Shell:
             services: names under which Grenache clients find the peer.
         """
         peer = self._peer
+        spec = peer.spec
+        tick, lot = plain(spec.tick_size), plain(spec.lot_size)
         where = f"{peer.address}, HTTP API on {api}" if api else peer.address
         if services:
             where += f", for Grenache as {' and '.join(services)}"
         self._output.say(
             "started",
-            f"{short_id(peer.node_id)} trades {peer.spec.symbol} at {where}",
-            market=peer.spec.symbol,
+            f"{short_id(peer.node_id)} trades {spec.symbol} (tick {tick}, lot {lot}) at {where}",
+            market=spec.symbol,
+            tick=tick,
+            lot=lot,
             node=peer.node_id.hex(),
             address=peer.address,
             api=api,
@@ -184,15 +193,19 @@ class Shell:
         await asyncio.gather(self._tell_trades(), self._tell_group())
 
     async def _tell_trades(self) -> None:
-        own = self._peer.node_id
-        async for trade in _all(self._trade_news, self._peer.trades):
+        peer = self._peer
+        async for trade in _all(self._trade_news, peer.trades):
             self._trades.append(trade)
-            if not self._peer.is_catching_up:  # history is no news; `trades` shows the last of it
-                self._output.say("trade", trade_line(trade, own), **trade_fields(trade))
+            # History is no news; `trades` shows the last of it.
+            if trade.position > peer.recovered_position and not peer.is_catching_up:
+                self._output.say("trade", trade_line(trade, peer.node_id), **trade_fields(trade))
 
     async def _tell_group(self) -> None:
         async for event in _all(self._group_news, self._peer.group_events):
-            self._output.say("group", f"* {event.text}", **event_fields(event))
+            if event.kind == "role":
+                self._catching_up = event.value in CATCHING_UP
+            history = event.kind == "view" and self._catching_up  # a market may have had thousands
+            self._output.say("group", None if history else f"* {event.text}", **event_fields(event))
 
 
 async def _all(news: Subscription[T], again: Callable[[], Subscription[T]]) -> AsyncIterator[T]:

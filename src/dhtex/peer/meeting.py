@@ -123,7 +123,7 @@ class Meeting:
                     return Outcome(())
                 case Decision.FOUND:  # whoever is known and silent may be gone, or the HELLOs were lost
                     why = "first of several newcomers" if answers else "nobody who is announced answers"
-                    self._say(f"{why}; looking once more before founding the group")
+                    self.say(f"{why}; looking once more before founding the group")
                     first = True
                     await asyncio.sleep(CONFIRM_S)
                     continue
@@ -143,9 +143,9 @@ class Meeting:
             self._node_id, [Candidate(answer.node_id, answer.view_number) for answer in answers]
         )
         if decision is Decision.WAIT:
-            self._say("another newcomer founds the group; waiting for it")
+            self.say("another newcomer founds the group; waiting for it")
         elif decision is Decision.FOUND and founding is Founding.JOIN:
-            self._say("no group to join yet; waiting for one")
+            self.say("no group to join yet; waiting for one")
             return Decision.WAIT
         return decision
 
@@ -156,7 +156,8 @@ class Meeting:
             logger.debug("no hello from %s: %s", format_address(address), error)
             return None
 
-    def _say(self, sentence: str) -> None:
+    def say(self, sentence: str) -> None:
+        """Tell *sentence*, unless it was the last one told."""
         if sentence != self._told:
             self._told = sentence
             self._tell(sentence)

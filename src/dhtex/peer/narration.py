@@ -29,7 +29,7 @@ _ROLES: Final = {
     Role.JOINING: "is catching up to join the group; orders are pending",
     Role.MEMBER: "is a member",
     Role.FROZEN: "waits while the group decides on its members; orders are pending",
-    Role.EVICTED: "was left out of the group while it was cut off; it asks to join again, orders are pending",
+    Role.EVICTED: "is outside its group, which it left or was cut off from; it asks to join again, orders are pending",
     Role.LEFT: "has left the group",
     Role.STOPPED: "stopped: its digest differs from another member's",
 }

@@ -15,6 +15,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+from collections import deque
 from collections.abc import Coroutine, Iterable, Sequence
 from pathlib import Path
 from random import SystemRandom
@@ -59,6 +60,9 @@ from dhtex.replication import (
 )
 
 logger = logging.getLogger(__name__)
+
+HISTORY_TRADES: Final = 1_000
+"""Trades of the journal's history, the last ones, that whoever subscribed before the start is told."""
 
 LEAVE_TIMEOUT_S: Final = 5.0
 """How long an orderly leave may take; without a quorum it cannot be agreed, and is not waited for longer."""
@@ -147,6 +151,7 @@ class Peer(Trading):
         self._moved = asyncio.Event()  # set, and replaced, whenever final commands or the role moved on
         self._failed: DhtexError | None = None
         self._started = False
+        self._recovered: int | None = None
         self._told_role: Role | None = None
         self._stack = contextlib.AsyncExitStack()
         self._driver: Driver | None = None
@@ -228,6 +233,7 @@ class Peer(Trading):
         self._driver = driver
         stack.push_async_callback(self._stop, driver)
         driver.start(channel)
+        self._recovered = replica.position
         seeking = Seeking(driver, meeting, self._founding, observe=self._observe)
         tasks = [self._task(seeking.run())]
         if self.node.discovery is not None:
@@ -266,6 +272,11 @@ class Peer(Trading):
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(LEAVE_TIMEOUT_S):
                 driver.leave()
+                if driver.replica.role is Role.MEMBER and not driver.replica.has_quorum:
+                    patience = (
+                        f"{short_id(self.node_id)} leaves when a quorum agrees, or in {LEAVE_TIMEOUT_S:.0f} s"
+                    )
+                    self._publish(GroupEvent("leaving", patience))
                 while driver.replica.role is not Role.LEFT and self._driver is not None:
                     await self._moved.wait()
 
@@ -324,17 +335,20 @@ class Peer(Trading):
         return True
 
     def _apply(self) -> None:
+        trades: deque[TradeReport] = deque(maxlen=HISTORY_TRADES if self._recovered is None else None)
         for applied in self._exchange.take_applied():
             self._ledger.finalize(applied)
             for position, event in applied.locks:
                 if event.node_id == self.node_id:
                     self._locks.on_event(event, position)
             if self._trades:
-                self._trades.publish(*trades_of(self.spec, applied))
+                trades.extend(trades_of(self.spec, applied))
             if self._changes:
                 last = applied.position + applied.count - 1
                 self._changes.publish(*(book_change(self.spec, change, last) for change in applied.changes))
         self._exchange.watched = bool(self._changes)
+        if trades:
+            self._trades.publish(*trades)
 
     def _publish(self, event: GroupEvent) -> None:
         logger.info("%s: %s", self.spec.symbol, event.text)
@@ -399,6 +413,11 @@ class Peer(Trading):
     def is_catching_up(self) -> bool:
         """True while what becomes final here is history to the group."""
         return self._driver is not None and self._driver.replica.role in (Role.JOINING, Role.EVICTED)
+
+    @property
+    def recovered_position(self) -> int:
+        """How many commands were final in the journal when this peer started; what it tells of them is history."""
+        return self._recovered or 0
 
     @property
     def view(self) -> View | None:
@@ -504,7 +523,10 @@ class Peer(Trading):
     # -- streams ------------------------------------------------------------------------------------------------
 
     def trades(self) -> Subscription[TradeReport]:
-        """Every trade of the market from now on: `async for trade in peer.trades()`. Raises `FellBehind`."""
+        """Every trade of the market from now on: `async for trade in peer.trades()`. Raises `FellBehind`.
+
+        Before the start it also gives the last trades of the journal's history, up to `recovered_position`.
+        """
         return self._trades.subscribe()
 
     def book_changes(self) -> Subscription[BookChange]:

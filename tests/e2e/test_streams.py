@@ -1,0 +1,119 @@
+"""`dhtex` on terminals, pipes and what else may stand in their place."""
+
+from __future__ import annotations
+
+import os
+import pty
+import signal
+import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from e2e.dhtex_process import DHTEX, PATIENCE_S, environment, run
+
+pytestmark = pytest.mark.e2e
+
+ALONE = ("peer", "--ephemeral", "--bn", "")
+
+
+@contextmanager
+def terminal() -> Iterator[tuple[int, int]]:
+    """Both ends of a terminal: ours, and the program's."""
+    ours, theirs = pty.openpty()
+    try:
+        yield ours, theirs
+    finally:
+        os.close(ours)
+        os.close(theirs)
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="no /dev/full on this system")
+@pytest.mark.parametrize("arguments", [ALONE, ("grape", "--dp", "0", "--aph", "0")])
+def test_output_that_cannot_be_written_is_said(arguments: tuple[str, ...]) -> None:
+    with Path("/dev/full").open("w") as full:
+        done = subprocess.run(
+            [*DHTEX, *arguments],
+            stdin=subprocess.DEVNULL, stdout=full, stderr=subprocess.PIPE, text=True,
+            timeout=PATIENCE_S, env=environment(dev=False), check=False,
+        )  # fmt: skip
+    assert done.stderr == "dhtex: cannot write to standard output: No space left on device\n"
+    assert done.returncode == 1
+
+
+def test_input_that_cannot_be_read_is_said(tmp_path: Path) -> None:
+    with (tmp_path / "out").open("w") as unreadable:
+        done = subprocess.run(
+            [*DHTEX, *ALONE],
+            stdin=unreadable, capture_output=True, text=True,
+            timeout=PATIENCE_S, env=environment(dev=False), check=False,
+        )  # fmt: skip
+    assert done.stderr == "dhtex: cannot read standard input: Bad file descriptor\n"
+    assert done.returncode == 1
+
+
+def test_a_terminals_lines_with_answers_into_a_pipe_that_is_left() -> None:
+    with terminal() as (ours, theirs):
+        process = subprocess.Popen(
+            [*DHTEX, *ALONE],
+            stdin=theirs,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            env=environment(False),
+        )
+        try:
+            assert process.stdout is not None
+            assert b" trades BTC-USD " in process.stdout.readline()
+            os.write(ours, b"help\n")
+            while b"leave the group and end" not in (line := process.stdout.readline()):
+                assert line, "it ended"
+                assert b"BTC-USD>" not in line, "a prompt is for people"
+            process.stdout.close()
+            os.write(ours, b"help\n")
+            assert process.wait(PATIENCE_S) == 1
+            assert process.stderr is not None
+            assert process.stderr.read() == b""
+        finally:
+            process.kill()
+            process.communicate()
+
+
+def test_a_pipes_terminal_is_left_alone_when_there_is_nothing_to_catch_up() -> None:
+    with terminal() as (ours, theirs):
+        done = subprocess.run(
+            [*DHTEX, *ALONE],
+            input=b"status\n", stdout=subprocess.PIPE, stderr=theirs,
+            timeout=PATIENCE_S, env=environment(False), check=False,
+        )  # fmt: skip
+        assert done.returncode == 0
+        os.write(theirs, b"end")
+        assert os.read(ours, 1000) == b"end"
+
+
+def test_a_service_without_input_stays_until_a_signal() -> None:
+    process = subprocess.Popen(
+        [*DHTEX, *ALONE, "--stay"],
+        stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=environment(False),
+    )  # fmt: skip
+    try:
+        assert process.stdout is not None
+        while b"view 1" not in (line := process.stdout.readline()):
+            assert line, "it ended"
+        process.send_signal(signal.SIGTERM)
+        rest, errors = process.communicate(timeout=PATIENCE_S)
+        assert (process.returncode, errors) == (0, b"")
+        assert b"has left the group" in rest
+    finally:
+        process.kill()
+        process.communicate()
+
+
+def test_the_trades_of_the_journal_are_history(tmp_path: Path) -> None:
+    arguments = ("peer", "--bn", "", "--data-dir", str(tmp_path))
+    first = run(*arguments, stdin="sell 3 50 account=a\nbuy 1 50 account=b\nbuy 1 50 account=b\ntrades\n")
+    assert first.stdout.count("\ntrade 1 @ 50.00") == 2, first.stdout + first.stderr
+    again = run(*arguments, stdin="buy 1 50 account=b\ntrades\n")
+    assert again.stdout.count("\ntrade 1 @ 50.00") == 1, again.stdout + again.stderr
+    assert again.stdout.count("│      1 │ 50.00 │") == 3
