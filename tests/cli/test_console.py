@@ -9,6 +9,7 @@ import os
 import signal
 from collections.abc import Iterator
 from decimal import Decimal
+from pathlib import Path
 
 import pytest
 from prompt_toolkit.application import create_app_session
@@ -38,6 +39,19 @@ async def test_the_prompt_leaves_the_signals_to_the_command() -> None:
                 await signalled.wait()
     finally:
         loop.remove_signal_handler(signal.SIGINT)
+
+
+async def test_the_prompt_goes_on_where_its_history_cannot_be_kept(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    (tmp_path / "history").mkdir()
+    with create_pipe_input() as keys, create_app_session(input=keys, output=DummyOutput()):
+        async with Peer("BTC-USD") as peer:
+            shell = Shell(peer, TextOutput())
+            keys.send_text("dance\rquit\r")
+            await converse(shell, peer, tmp_path)
+            assert shell.refused == 1
+    assert {record.name for record in caplog.records} == {"dhtex.cli.console"}
 
 
 async def test_the_toolbar_bears_a_peer_that_failed() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import pty
+import re
 import signal
 import subprocess
 from collections.abc import Iterator
@@ -16,6 +17,9 @@ from e2e.dhtex_process import DHTEX, PATIENCE_S, environment, run
 
 pytestmark = pytest.mark.e2e
 
+needs_full = pytest.mark.skipif(not Path("/dev/full").exists(), reason="no /dev/full on this system")
+
+SCENARIO = str(Path(__file__).parents[1] / "matching" / "scenarios" / "iceberg-goes-to-the-back.txt")
 ALONE = ("peer", "--ephemeral", "--bn", "")
 
 
@@ -30,17 +34,50 @@ def terminal() -> Iterator[tuple[int, int]]:
         os.close(theirs)
 
 
-@pytest.mark.skipif(not Path("/dev/full").exists(), reason="no /dev/full on this system")
-@pytest.mark.parametrize("arguments", [ALONE, ("grape", "--dp", "0", "--aph", "0")])
-def test_output_that_cannot_be_written_is_said(arguments: tuple[str, ...]) -> None:
+def into_a_full_disk(*arguments: str) -> subprocess.CompletedProcess[str]:
     with Path("/dev/full").open("w") as full:
-        done = subprocess.run(
+        return subprocess.run(
             [*DHTEX, *arguments],
             stdin=subprocess.DEVNULL, stdout=full, stderr=subprocess.PIPE, text=True,
             timeout=PATIENCE_S, env=environment(dev=False), check=False,
         )  # fmt: skip
-    assert done.stderr == "dhtex: cannot write to standard output: No space left on device\n"
+
+
+@needs_full
+@pytest.mark.parametrize(
+    "arguments", [ALONE, ("grape", "--dp", "0", "--aph", "0"), ("demo",), ("replay", SCENARIO)]
+)
+def test_output_that_cannot_be_written_is_said(arguments: tuple[str, ...]) -> None:
+    done = into_a_full_disk(*arguments)
+    assert re.fullmatch(r"dhtex: .*No space left on device.*\n", done.stderr)
     assert done.returncode == 1
+
+
+@needs_full
+@pytest.mark.parametrize("command", ["inspect", "verify", "export"])
+def test_what_a_journal_says_that_cannot_be_written_is_said(tmp_path: Path, command: str) -> None:
+    trades = "".join(f"buy {n} 50\n" for n in range(1, 200))  # more than a buffer takes
+    run("peer", "--bn", "", "--data-dir", str(tmp_path), stdin=trades)
+    (journal,) = (tmp_path / "journals").glob("*.journal")
+    done = into_a_full_disk("journal", command, str(journal))
+    assert re.fullmatch(r"dhtex: .*No space left on device.*\n", done.stderr)
+    assert done.returncode == 1
+
+
+def test_a_demo_that_is_interrupted_did_not_agree() -> None:
+    process = subprocess.Popen(
+        [*DHTEX, "demo"], stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=environment(dev=False)
+    )
+    try:
+        assert process.stdout is not None
+        while b"Two Grapes" not in process.stdout.readline():
+            assert process.poll() is None
+        process.send_signal(signal.SIGINT)
+        _, errors = process.communicate(timeout=PATIENCE_S)
+        assert (process.returncode, errors) == (1, b"")
+    finally:
+        process.kill()
+        process.communicate()
 
 
 def test_input_that_cannot_be_read_is_said(tmp_path: Path) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import logging
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -19,6 +20,8 @@ from dhtex.cli.shell import Shell
 from dhtex.errors import DhtexError
 from dhtex.identity import short_id
 from dhtex.peer import Peer
+
+logger = logging.getLogger(__name__)
 
 
 class _Words(Completer):
@@ -105,7 +108,24 @@ def _toolbar(peer: Peer, progress: _Progress) -> str:
         return " closing"
 
 
+class _FileHistory(FileHistory):
+    """Where the file cannot be used, as on a full disk, the prompt goes on and remembers only while it runs."""
+
+    def load_history_strings(self) -> Iterable[str]:
+        """See prompt_toolkit."""
+        try:
+            return list(super().load_history_strings())
+        except OSError as error:
+            logger.warning("cannot read the history of the prompt: %s", error)
+            return []
+
+    def store_string(self, string: str) -> None:
+        """See prompt_toolkit."""
+        try:
+            super().store_string(string)
+        except OSError as error:
+            logger.warning("cannot write the history of the prompt: %s", error)
+
+
 def _history(folder: Path | None) -> History:
-    if folder is None:
-        return InMemoryHistory()
-    return FileHistory(str(folder / "history"))
+    return InMemoryHistory() if folder is None else _FileHistory(str(folder / "history"))

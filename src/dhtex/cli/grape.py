@@ -119,8 +119,7 @@ async def _serve(here: Grape, output: Output) -> int:
             dht=here.dht_address,
             http=here.http_address,
         )
-        if output.failure is not None:
-            raise output.failure
+        output.check()
         await _narrate(events)
     return 0
 

@@ -10,11 +10,11 @@ from pathlib import Path
 from typing import IO, Any, Final
 
 import click
-from rich.console import Console
+from rich.console import Console, RenderableType
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 from rich.table import Table
 
-from dhtex.cli.output import JsonOutput, Output, TextOutput
+from dhtex.cli.output import JsonOutput, TextOutput
 from dhtex.errors import (
     DhtexError,
     JournalCorrupt,
@@ -48,7 +48,7 @@ def journal() -> None:
 def inspect_command(file: Path, *, as_json: bool) -> None:
     """Say whose journal FILE is, of what, and how far it has come."""
     summary = inspect(file)
-    _output(as_json).say("journal", _summary_table(file, summary), file=str(file), **_summary_fields(summary))
+    _say(as_json, "journal", _summary_table(file, summary), file=str(file), **_summary_fields(summary))
 
 
 @journal.command("verify")
@@ -71,7 +71,7 @@ def verify_command(file: Path, *, as_json: bool, no_replay: bool) -> None:
             None if no_replay else lambda market: _Replay(market_of(market)),
             lambda done, total: progress.update(task, completed=done, total=total),
         )
-    _output(as_json).say("verified", _verdict(result), file=str(file), **_verification_fields(result))
+    _say(as_json, "verified", _verdict(result), file=str(file), **_verification_fields(result))
     if result.findings:
         raise JournalCorrupt(
             f"{len(result.findings)} things are wrong with {file}; "
@@ -107,8 +107,10 @@ def export_command(file: Path, layout: str, output: IO[str]) -> None:
         writer.writerow([row.get(column, "") for column in _COLUMNS])
 
 
-def _output(as_json: bool) -> Output:
-    return JsonOutput() if as_json else TextOutput()
+def _say(as_json: bool, event: str, text: RenderableType, **fields: Any) -> None:
+    output = JsonOutput() if as_json else TextOutput()
+    output.say(event, text, **fields)
+    output.check()
 
 
 # -- inspect ------------------------------------------------------------------------------------------------------

@@ -31,11 +31,9 @@ class Output(Protocol):
     Attributes:
         unheard: set once nobody reads standard output any more, as after `| head -1`, or it cannot be written; the
             rest is said to nobody.
-        failure: why it could not be written, when it was not just left.
     """
 
     unheard: asyncio.Event
-    failure: DhtexError | None
 
     def say(self, event: str, text: RenderableType | None, **fields: Any) -> None:
         """One thing that happened.
@@ -47,20 +45,33 @@ class Output(Protocol):
         """
         ...
 
+    def check(self) -> None:
+        """Nothing, while everything was said, or nobody was there to read it.
+
+        Raises:
+            DhtexError: standard output could not be written, as on a full disk.
+        """
+        ...
+
 
 class _StandardOutput:
     """Standard output for as long as it takes what is said."""
 
     def __init__(self) -> None:
         self.unheard = asyncio.Event()
-        self.failure: DhtexError | None = None
+        self._failure: DhtexError | None = None
+
+    def check(self) -> None:
+        """See `Output`."""
+        if self._failure is not None:
+            raise self._failure
 
     def _write(self, text: str) -> None:
         try:
             click.echo(text, nl=False)
         except OSError as error:
             if not isinstance(error, BrokenPipeError):
-                self.failure = DhtexError(f"cannot write to standard output: {error.strerror}")
+                self._failure = DhtexError(f"cannot write the output: {error.strerror}")
             end_output()
             self.unheard.set()
 

@@ -191,8 +191,7 @@ async def _trade(
             raise failure.result()
         if not unheard.done():
             await work
-    if output.failure is not None:
-        raise output.failure
+    output.check()
     return 1 if shell.refused or output.unheard.is_set() else 0
 
 

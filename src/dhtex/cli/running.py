@@ -10,11 +10,15 @@ from collections.abc import Callable, Coroutine
 from typing import Any
 
 
-def run(main: Callable[[], Coroutine[Any, Any, int]]) -> int:
-    """Run *main* to its exit code. SIGINT and SIGTERM cancel it, which lets every `async with` end in order; 0 then."""
+def run(main: Callable[[], Coroutine[Any, Any, int]], *, signalled: int = 0) -> int:
+    """Run *main* to its exit code. SIGINT and SIGTERM cancel it, which lets every `async with` end in order.
+
+    Args:
+        signalled: the exit code then: 0 for what runs until it is told to end.
+    """
     _open_standard_streams()
     with asyncio.Runner(loop_factory=_loop_factory()) as runner:
-        return runner.run(_until_signalled(main))
+        return runner.run(_until_signalled(main, signalled))
 
 
 def _open_standard_streams() -> None:
@@ -35,7 +39,7 @@ def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
     return factory
 
 
-async def _until_signalled(main: Callable[[], Coroutine[Any, Any, int]]) -> int:
+async def _until_signalled(main: Callable[[], Coroutine[Any, Any, int]], code: int) -> int:
     task = asyncio.ensure_future(main())
     signalled = False
 
@@ -52,5 +56,5 @@ async def _until_signalled(main: Callable[[], Coroutine[Any, Any, int]]) -> int:
         return await task
     except asyncio.CancelledError:
         if signalled:
-            return 0
+            return code
         raise

@@ -13,6 +13,7 @@ from rich.console import Console
 from dhtex.cli.demo.children import nursery
 from dhtex.cli.demo.story import Story
 from dhtex.cli.running import run
+from dhtex.errors import DhtexError
 
 DURATION_S_MAX = 120
 """The story takes some fifteen seconds; a machine this much slower is stuck."""
@@ -24,11 +25,16 @@ def demo() -> None:
 
     Exit code 0 only if all three peers agree at the end. Leaves no process and no file behind.
     """
-    sys.exit(run(_demo))
+    sys.exit(run(_demo, signalled=1))
 
 
 async def _demo() -> int:
     with tempfile.TemporaryDirectory(prefix="dhtex-demo-") as name:
         folder = Path(name)
-        async with asyncio.timeout(DURATION_S_MAX), nursery(folder) as children:
-            return 0 if await Story(children, folder, Console()).tell() else 1
+        try:
+            async with asyncio.timeout(DURATION_S_MAX), nursery(folder) as children:
+                return 0 if await Story(children, folder, Console()).tell() else 1
+        except TimeoutError:
+            raise DhtexError(
+                f"the story did not end within {DURATION_S_MAX} s; try again when the machine is less busy"
+            ) from None
