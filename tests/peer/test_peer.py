@@ -27,7 +27,9 @@ from dhtex import (
     UsageError,
 )
 from dhtex.dht.addresses import format_address
+from dhtex.errors import DhtexError
 from dhtex.journal import inspect
+from dhtex.replication import Replica
 
 
 @pytest.fixture
@@ -144,6 +146,24 @@ async def test_the_journal_of_a_peer_that_left_is_as_far_as_the_peer_was(tmp_pat
     (journal,) = (tmp_path / "journals").glob("*.journal")
     found = inspect(journal)
     assert (found.position, found.digest) == (last.number, last.digest)
+
+
+@pytest.mark.parametrize("step", ["tick", "persisted"])
+async def test_a_bug_below_ends_the_peer_rather_than_its_timer(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, step: str
+) -> None:
+    def broken(*_: object) -> None:
+        raise RuntimeError("invariant broken")
+
+    async with Peer("BTC-USD") as peer:
+        monkeypatch.setattr(Replica, step, broken)
+        order = peer.submit(Place(Side.BUY, 1, 100))
+        assert "please report it" in str(await peer.failure())
+        with pytest.raises(NotRunning):
+            await order.final()
+        with pytest.raises(DhtexError, match="invariant broken"):
+            await peer.buy("1", price="1")
+    assert [record.name for record in caplog.records] == ["dhtex.peer.peer"]
 
 
 async def test_the_group_is_told_of_and_leaving_is_no_suspicion(grape: str) -> None:

@@ -8,9 +8,10 @@ durable). After each: drain the effects, carry them out in order, re-arm the tim
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, Final, Protocol, TypeVar
 
 from dhtex.dht.addresses import format_address, split_host_port
@@ -76,11 +77,13 @@ class Driver:
         replica: Replica,
         store: Store,
         tell: Callable[[list[Effect]], None],
+        fail: Callable[[Exception], None],
         *,
         may_found: bool,
     ) -> None:
         """Args:
         tell: gets everything the replica has to say, in order, after it was carried out.
+        fail: gets what a bug raised where only the event loop would hear of it; the driver does nothing after it.
         may_found: without a view, answer whoever looks for a group. One who never founds has nothing to say to
             them: a newcomer would wait for it to found the group, for ever.
         """
@@ -88,6 +91,7 @@ class Driver:
         self.counters: dict[str, int] = {}
         self._store = store
         self._tell = tell
+        self._fail = fail
         self._may_found = may_found
         self._channel: Channel | None = None
         self._contacts: set[NodeId] = set()
@@ -154,11 +158,12 @@ class Driver:
 
     def on_persisted(self, ticket: int) -> None:
         """The journal holds everything up to *ticket*."""
-        if self._open:
-            self.replica.persisted(ticket, now())
-            self.drain()
-            if self._channel is not None:
-                self._channel.flush()  # a commit gathers; what it let out is what others wait for
+        with self._guarded():
+            if self._open:
+                self.replica.persisted(ticket, now())
+                self.drain()
+                if self._channel is not None:
+                    self._channel.flush()  # a commit gathers; what it let out is what others wait for
 
     def on_full(self) -> None:
         """The journal has no room."""
@@ -210,12 +215,23 @@ class Driver:
 
     def _on_turn(self) -> None:
         self._drain_soon = None
-        self.drain()
+        with self._guarded():
+            self.drain()
 
     def _on_timer(self) -> None:
         self._timer = None
-        self.replica.tick(now())
-        self.drain()
+        with self._guarded():
+            self.replica.tick(now())
+            self.drain()
+
+    @contextlib.contextmanager
+    def _guarded(self) -> Iterator[None]:
+        """A bug below would leave a peer that looks alive and has no timer any more: stop instead, and say so."""
+        try:
+            yield
+        except Exception as error:
+            self._open = False
+            self._fail(error)
 
     # -- out ----------------------------------------------------------------------------------------------------
 
@@ -266,9 +282,10 @@ class Driver:
         except StorageError as error:
             logger.warning("cannot read the journal for another peer: %s", error)
             items = None
-        if self._open:
-            self.replica.archive(effect.request, items, now())
-            self.drain()
+        with self._guarded():
+            if self._open:
+                self.replica.archive(effect.request, items, now())
+                self.drain()
 
     def _know_members(self) -> None:
         """Who may say more than a stranger: members of the view, and those this peer follows."""

@@ -211,7 +211,7 @@ class Peer(Trading):
             recovered=journal.state,
         )
         may_found = self._founding is not Founding.JOIN and not self._observe
-        driver = Driver(replica, journal, self._hear, may_found=may_found)
+        driver = Driver(replica, journal, self._hear, self._bug, may_found=may_found)
         journal.attach(
             on_persisted=driver.on_persisted,
             on_full=self._on_full,
@@ -289,10 +289,14 @@ class Peer(Trading):
     def _task_done(self, task: asyncio.Task[None]) -> None:
         if task.cancelled() or (error := task.exception()) is None or isinstance(error, NotRunning):
             return
-        if not isinstance(error, DhtexError):
-            logger.error("a background task failed", exc_info=error)
-            error = DhtexError(f"internal error: {error!r}; please report it")
-        self._fail(error)
+        if isinstance(error, DhtexError):
+            self._fail(error)
+        else:
+            self._bug(error)
+
+    def _bug(self, error: BaseException) -> None:
+        logger.error("a bug: the peer cannot go on", exc_info=error)
+        self._fail(DhtexError(f"internal error: {error!r}; please report it"))
 
     async def _watch_discovery(self, discovery: Discovery) -> None:
         async for event in discovery.events():
