@@ -113,6 +113,7 @@ def test_a_pipe_trades_and_tells(tmp_path: Path) -> None:
         assert re.search(r"[0-9a-f]{8}:1 final at \d+: 30 filled \(30 @ 50\.00\)\n", done.stdout)
         assert re.search(r"50\.00\s*│\s*60\s", done.stdout), "what the book shows after both orders"
         assert re.findall(r"view (\d+):", done.stdout)[0] == "3", "views before its own are history"
+        assert "\ntrade " not in run("peer", "--bn", bootstrap, "--ephemeral", "--observe").stdout
 
 
 def test_the_prompts_bad_input_is_one_sentence_each_and_nothing_is_sent(tmp_path: Path) -> None:

@@ -125,7 +125,6 @@ async def test_who_subscribes_before_the_start_is_told_the_last_trades_of_the_jo
     peer = Peer("BTC-USD", data_dir=tmp_path)
     with closing(peer.trades()) as trades:
         async with peer:
-            assert peer.recovered_position == 4
             await (await peer.buy("1", price="50", account="other")).final()
             assert [(await anext(trades)).position for _ in range(3)] == [3, 4, 5]
 

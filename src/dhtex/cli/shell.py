@@ -22,7 +22,7 @@ from dhtex.cli.render import (
 from dhtex.errors import Busy, DhtexError, FellBehind, NotRunning, OrderError
 from dhtex.identity import short_id
 from dhtex.matching import OrderId
-from dhtex.peer import Order, OrderStatus, Peer, Subscription, TradeReport
+from dhtex.peer import GroupEvent, Order, OrderStatus, Peer, Subscription, TradeReport
 from dhtex.peer.fields import (
     depth_fields,
     event_fields,
@@ -57,6 +57,7 @@ class Shell:
         self._output = output
         self._trades: deque[TradeReport] = deque(maxlen=TRADES_KEPT)
         self._watching: set[asyncio.Task[None]] = set()
+        self._began = _now()
         self._catching_up = False
         self._trade_news = peer.trades()  # subscribed before the peer starts, so that nothing is missed
         self._group_news = peer.group_events()
@@ -66,7 +67,7 @@ class Shell:
     def do(self, line: str) -> bool:
         """Carry out one line; False when it asks to quit. Never raises for any text."""
         try:
-            action = parse(line, self._peer.spec, self._find, time.time_ns() // 1000)
+            action = parse(line, self._peer.spec, self._find, _now())
             match action:
                 case Send():
                     self._send(action)
@@ -197,15 +198,27 @@ class Shell:
         async for trade in _all(self._trade_news, peer.trades):
             self._trades.append(trade)
             # History is no news; `trades` shows the last of it.
-            if trade.position > peer.recovered_position and not peer.is_catching_up:
+            if trade.timestamp >= self._began and not peer.is_catching_up:
                 self._output.say("trade", trade_line(trade, peer.node_id), **trade_fields(trade))
 
     async def _tell_group(self) -> None:
         async for event in _all(self._group_news, self._peer.group_events):
             if event.kind == "role":
                 self._catching_up = event.value in CATCHING_UP
-            history = event.kind == "view" and self._catching_up  # a market may have had thousands
+            history = event.kind == "view" and (self._catching_up or self._is_superseded(event))
             self._output.say("group", None if history else f"* {event.text}", **event_fields(event))
+
+    def _is_superseded(self, view: GroupEvent) -> bool:
+        """One of the views of the past, of which a market may have had thousands."""
+        try:
+            newest = self._peer.view
+        except DhtexError:  # the peer is closed: these are its last words
+            return False
+        return newest is not None and int(view.value) < newest.number
+
+
+def _now() -> int:
+    return time.time_ns() // 1000
 
 
 async def _all(news: Subscription[T], again: Callable[[], Subscription[T]]) -> AsyncIterator[T]:

@@ -26,7 +26,7 @@ from dhtex.replication import (
 _ROLES: Final = {
     Role.FOUNDING: "belongs to no group yet; orders are pending",
     Role.OBSERVING: "follows the market",
-    Role.JOINING: "is catching up to join the group; orders are pending",
+    Role.JOINING: "is catching up to join the group; it trades once it is a member",
     Role.MEMBER: "is a member",
     Role.FROZEN: "waits while the group decides on its members; orders are pending",
     Role.EVICTED: "is outside its group, which it left or was cut off from; it asks to join again, orders are pending",

@@ -151,7 +151,7 @@ class Peer(Trading):
         self._moved = asyncio.Event()  # set, and replaced, whenever final commands or the role moved on
         self._failed: DhtexError | None = None
         self._started = False
-        self._recovered: int | None = None
+        self._recovered = False
         self._told_role: Role | None = None
         self._stack = contextlib.AsyncExitStack()
         self._driver: Driver | None = None
@@ -233,7 +233,7 @@ class Peer(Trading):
         self._driver = driver
         stack.push_async_callback(self._stop, driver)
         driver.start(channel)
-        self._recovered = replica.position
+        self._recovered = True
         seeking = Seeking(driver, meeting, self._founding, observe=self._observe)
         tasks = [self._task(seeking.run())]
         if self.node.discovery is not None:
@@ -272,7 +272,7 @@ class Peer(Trading):
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(LEAVE_TIMEOUT_S):
                 driver.leave()
-                if driver.replica.role is Role.MEMBER and not driver.replica.has_quorum:
+                if driver.replica.role in {Role.MEMBER, Role.FROZEN} and not driver.replica.has_quorum:
                     patience = (
                         f"{short_id(self.node_id)} leaves when a quorum agrees, or in {LEAVE_TIMEOUT_S:.0f} s"
                     )
@@ -339,7 +339,7 @@ class Peer(Trading):
         return True
 
     def _apply(self) -> None:
-        trades: deque[TradeReport] = deque(maxlen=HISTORY_TRADES if self._recovered is None else None)
+        trades: deque[TradeReport] = deque(maxlen=None if self._recovered else HISTORY_TRADES)
         for applied in self._exchange.take_applied():
             self._ledger.finalize(applied)
             for position, event in applied.locks:
@@ -417,11 +417,6 @@ class Peer(Trading):
     def is_catching_up(self) -> bool:
         """True while what becomes final here is history to the group."""
         return self._driver is not None and self._driver.replica.role in (Role.JOINING, Role.EVICTED)
-
-    @property
-    def recovered_position(self) -> int:
-        """How many commands were final in the journal when this peer started; what it tells of them is history."""
-        return self._recovered or 0
 
     @property
     def view(self) -> View | None:
@@ -529,7 +524,7 @@ class Peer(Trading):
     def trades(self) -> Subscription[TradeReport]:
         """Every trade of the market from now on: `async for trade in peer.trades()`. Raises `FellBehind`.
 
-        Before the start it also gives the last trades of the journal's history, up to `recovered_position`.
+        Before the start it also gives the last trades of the journal's history.
         """
         return self._trades.subscribe()
 
