@@ -19,7 +19,7 @@ from typing import Any, Final, Self
 PATIENCE_S = 40.0
 DHTEX: Final = (sys.executable, "-m", "dhtex")
 
-SLOW_CALLBACK = re.compile(r"WARNING asyncio: Executing .* took \d+\.\d+ seconds$")
+SLOW_CALLBACK = re.compile(r"(WARNING asyncio: |^)Executing <.* took \d+\.\d+ seconds$")
 
 Event = dict[str, Any]
 
