@@ -129,7 +129,8 @@ def test_a_pipes_terminal_is_left_alone_when_there_is_nothing_to_catch_up() -> N
         assert os.read(ours, 1000) == b"end"
 
 
-def test_a_service_without_input_stays_until_a_signal() -> None:
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
+def test_a_service_without_input_stays_until_a_signal(number: signal.Signals) -> None:
     process = subprocess.Popen(
         [*DHTEX, *ALONE, "--stay"],
         stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=environment(False),
@@ -138,7 +139,7 @@ def test_a_service_without_input_stays_until_a_signal() -> None:
         assert process.stdout is not None
         while b"view 1" not in (line := process.stdout.readline()):
             assert line, "it ended"
-        process.send_signal(signal.SIGTERM)
+        process.send_signal(number)
         rest, errors = process.communicate(timeout=PATIENCE_S)
         assert (process.returncode, errors) == (0, b"")
         assert b"has left the group" in rest

@@ -114,7 +114,7 @@ def peer(
     """Join a market and trade: `buy 100 50`, `sell 30 49.5`, `book`, `help`.
 
     Lines can also be piped in, one command a line; the exit code is 1 if one was refused. The end of the input,
-    Ctrl-C and SIGTERM leave the group in order.
+    Ctrl-C, SIGTERM and a terminal that is closed leave the group in order.
     """
     configure(log_level, log_json)
     if found and join:

@@ -11,7 +11,7 @@ from typing import Any
 
 
 def run(main: Callable[[], Coroutine[Any, Any, int]], *, signalled: int = 0) -> int:
-    """Run *main* to its exit code. SIGINT and SIGTERM cancel it, which lets every `async with` end in order.
+    """Run *main* to its exit code. SIGINT, SIGTERM and SIGHUP cancel it, so that every `async with` ends in order.
 
     Args:
         signalled: the exit code then: 0 for what runs until it is told to end.
@@ -52,6 +52,8 @@ async def _until_signalled(main: Callable[[], Coroutine[Any, Any, int]], code: i
     if sys.platform != "win32":
         loop.add_signal_handler(signal.SIGINT, stop)
         loop.add_signal_handler(signal.SIGTERM, stop)
+        if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:  # the terminal was closed, and no nohup
+            loop.add_signal_handler(signal.SIGHUP, stop)
     try:
         return await task
     except asyncio.CancelledError:
