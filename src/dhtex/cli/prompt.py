@@ -67,7 +67,8 @@ class Quit:
 Action = Send | Show | Quit
 
 USAGE: Final = {
-    "buy": "buy AMOUNT PRICE|market [gtc|ioc|fok|post|aon] [stop=P] [trail=D] [display=Q] [for=60s] [tag=T]",
+    "buy": "buy AMOUNT PRICE|market [gtc|ioc|fok|post|aon] [stop=P] [trail=D] [display=Q] [for=60s] [tag=T]"
+    " [account=A]",
     "sell": "sell AMOUNT PRICE|market ...  as buy",
     "amend": "amend ID AMOUNT [PRICE]        a smaller amount at the same price keeps its place",
     "cancel": "cancel ID | cancel all [buy|sell]",
