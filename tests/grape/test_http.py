@@ -15,6 +15,7 @@ from dhtex.errors import MalformedMessage
 from dhtex.grape import Grape
 from dhtex.grape import javascript as js
 from dhtex.grape.http1 import DISCARD_MAX, HEAD_SIZE_MAX, BadRequest, Parser, Request
+from grape.facts import CLOSES, GOES_ON
 from grape.raw import RawClient, post, post_bytes
 
 LOOKUP = b'{"rid":"x","data":"svc"}'
@@ -34,6 +35,7 @@ def parse(data: bytes, *, step: int | None = None, body_max: int = 100) -> list[
     return found
 
 
+ENDLESS = HEAD_SIZE_MAX + 100
 CHUNKED = b"POST / HTTP/1.1\r\nHost: g\r\nTransfer-Encoding: chunked\r\n\r\n"
 STREAMS = {
     "length": (post_bytes("/a", b"body"), [b"body"]),
@@ -69,15 +71,22 @@ STREAMS = {
         b"POST / HTTP/1.1\r\nHost: g\r\nContent-Length: 1\r\nTransfer-Encoding: chunked\r\n\r\n",
         [400],
     ),
-    "other encoding": (b"POST / HTTP/1.1\r\nHost: g\r\nTransfer-Encoding: gzip, chunked\r\n\r\n", [400]),
+    "other encoding": (b"POST / HTTP/1.1\r\nHost: g\r\nTransfer-Encoding: chunked, gzip\r\n\r\n", [400]),
     "bad chunk size": (CHUNKED + b"-1\r\n", [400]),
     "chunk without end": (CHUNKED + b"1\r\nab\r\n", [400]),
-    "endless chunk line": (CHUNKED + b"1" * 2000, [400]),
-    "endless head": (b"GET / HTTP/1.1\r\nHost: g\r\nX: " + b"x" * HEAD_SIZE_MAX, [431]),
+    "endless chunk size": (CHUNKED + b"1" * 2000, [400]),
+    "endless chunk line": (CHUNKED + b"1;" + b"a" * HEAD_SIZE_MAX, [413]),
+    "endless trailer": (CHUNKED + b"0\r\nA: " + b"a" * HEAD_SIZE_MAX, [431]),
+    "endless spaces": (b"GET / HTTP/1.1\r\nHost: g\r\nX: " + b" " * ENDLESS, [431]),
+    "endless headers": (b"GET / HTTP/1.1\r\nHost: g\r\n" + b"X:\r\n" * ENDLESS, [431]),
+    "endless head": (b"GET / HTTP/1.1\r\nHost: g\r\nX: " + b"x" * ENDLESS, [431]),
     "space before colon": (b"GET / HTTP/1.1\r\nHost : g\r\n\r\n", [400]),
     "folded header": (b"GET / HTTP/1.1\r\nHost: g\r\n folded\r\n\r\n", [400]),
     "other expectation": (b"GET / HTTP/1.1\r\nHost: g\r\nExpect: coffee\r\n\r\n", [417]),
 }
+
+
+FACTS = (*GOES_ON.values(), *CLOSES.values())
 
 
 @pytest.mark.parametrize(("stream", "expected"), STREAMS.values(), ids=STREAMS)
@@ -92,11 +101,16 @@ def test_streams(stream: bytes, expected: list[bytes | int | None], step: int | 
 
 @given(
     st.binary(max_size=400)
-    | st.lists(st.sampled_from([stream for stream, _ in STREAMS.values()])).map(b"".join),
-    st.integers(1, 50),
+    | st.lists(st.sampled_from([stream for stream, _ in (*STREAMS.values(), *FACTS)])).map(b"".join),
+    st.integers(1, 50) | st.integers(1_000, 40_000),
 )
 def test_any_bytes_parse_the_same_in_any_pieces(data: bytes, step: int) -> None:
-    assert parse(data, step=step) == parse(data)
+    assert _read(parse(data, step=step)) == _read(parse(data))
+
+
+def _read(found: list[Request | int]) -> list[Request | str]:
+    """Of bytes wrong in two ways, the pieces decide which is seen first."""
+    return ["refused" if isinstance(item, int) else item for item in found]
 
 
 def test_an_endless_body_is_thrown_away_and_ends() -> None:
@@ -157,18 +171,64 @@ async def test_answers_keep_the_order_of_pipelined_requests() -> None:
                 assert (await client.response()).json == expected
 
 
-async def test_idle_and_dripping_connections_are_closed(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("dhtex.grape.server.KEEP_ALIVE_S", 0)
-    monkeypatch.setattr("dhtex.grape.server.REQUEST_S", 0.0)
+@pytest.mark.parametrize(
+    "sent",
+    [b"", b"POST /lookup HT", post_bytes("/lookup", LOOKUP)[:-1]],
+    ids=["nothing", "half a head", "half a body"],
+)
+async def test_a_request_that_never_comes_is_refused(monkeypatch: pytest.MonkeyPatch, sent: bytes) -> None:
+    for limit in ("HEAD_S", "REQUEST_S"):
+        monkeypatch.setattr(f"dhtex.grape.server.{limit}", 0.0)
+    monkeypatch.setattr("dhtex.grape.server.SWEEP_S", 0.02)
+    async with Grape() as grape, await RawClient.open(grape.http_address) as client:
+        client.send(sent)
+        assert await asyncio.wait_for(client.reader.read(), 20) == REFUSED_408
+
+
+REFUSED_408 = b"HTTP/1.1 408 Request Timeout\r\nConnection: close\r\n\r\n"
+
+
+async def test_only_a_connection_that_had_an_answer_is_closed_when_idle(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    for limit in ("KEEP_ALIVE_S", "KEEP_ALIVE_SLACK_S"):
+        monkeypatch.setattr(f"dhtex.grape.server.{limit}", 0)
     monkeypatch.setattr("dhtex.grape.server.SWEEP_S", 0.02)
     async with (
         Grape() as grape,
-        await RawClient.open(grape.http_address) as idle,
-        await RawClient.open(grape.http_address) as drips,
+        await RawClient.open(grape.http_address) as first,
+        await RawClient.open(grape.http_address) as second,
     ):
-        drips.send(b"POST /lookup HT")
-        assert await idle.is_closed()
-        assert await drips.is_closed()
+        second.send(post_bytes("/lookup", LOOKUP))
+        assert (await second.response()).json == []
+        assert await second.is_closed()
+        first.send(post_bytes("/lookup", LOOKUP))
+        assert (await first.response()).json == []
+
+
+async def test_who_sends_too_much_reads_the_answer_all_the_same() -> None:
+    """A connection closed over bytes that were not read is reset, and its client may lose what it was told."""
+    body = bytes(4 << 20)
+    async with Grape() as grape:
+        for headers, version in ((b"Connection: close\r\n", "1.1"), (b"", "1.0")):
+            async with await RawClient.open(grape.http_address) as client:
+                client.send(post_bytes("/put", body, headers=headers, version=version))
+                await client.writer.drain()
+                assert (await client.response()).status == 413
+                assert await client.is_closed()
+        async with await RawClient.open(grape.http_address) as client:
+            client.send(b"POST /put HTTP/1.1\r\n" + b"x" * len(body))
+            await client.writer.drain()
+            assert (await client.response()).status == 431
+            assert await client.is_closed()
+
+
+async def test_half_a_body_that_was_refused_gets_one_answer() -> None:
+    async with Grape() as grape, await RawClient.open(grape.http_address) as client:
+        client.send(post_bytes("/put", bytes(9_000))[:-1])
+        client.writer.write_eof()
+        assert (await client.response()).status == 413
+        assert await client.is_closed()
 
 
 JSON = st.recursive(

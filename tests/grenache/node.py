@@ -18,6 +18,8 @@ from typing import Any
 
 import pytest
 
+from dhtex.grenache import Link
+
 PROGRAMS = Path(__file__).parent / "programs"
 PACKAGE = {
     "name": "dhtex-node-clients",
@@ -117,3 +119,34 @@ async def output_of(program: str, *args: object, **environment: str) -> Any:
     """The JSON a program prints."""
     async with started(program, *args, **environment) as process:
         return json.loads(await line_of(process))
+
+
+@contextlib.asynccontextmanager
+async def two_originals() -> AsyncIterator[tuple[str, str]]:
+    """The URLs of a network of two original Grapes that know each other."""
+    script = node_modules() / "grenache-grape/bin/grape.js"
+    dht, http = (free_port(), free_port()), (free_port(), free_port())
+    async with contextlib.AsyncExitStack() as stack:
+        for own, other in ((0, 1), (1, 0)):
+            await stack.enter_async_context(
+                started(
+                    script,
+                    "-b",
+                    "127.0.0.1",
+                    "--dp",
+                    dht[own],
+                    "--aph",
+                    http[own],
+                    "--bn",
+                    f"127.0.0.1:{dht[other]}",
+                )
+            )
+        urls = f"http://127.0.0.1:{http[0]}", f"http://127.0.0.1:{http[1]}"
+        async with Link(urls[0]) as a, Link(urls[1]) as b, asyncio.timeout(20):
+            while True:
+                with contextlib.suppress(Exception):
+                    await a.announce("warm-up", 1)
+                    if await b.lookup("warm-up"):
+                        break
+                await asyncio.sleep(0.1)
+        yield urls

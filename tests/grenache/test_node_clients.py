@@ -15,7 +15,7 @@ import pytest
 from dhtex.grape import Grape
 from dhtex.grenache import GrenacheClient, GrenacheService, Link, ServiceError, ServiceNotFound
 from e2e.dhtex_process import Process
-from grenache.node import free_port, line_of, node_modules, output_of, started
+from grenache.node import free_port, line_of, output_of, started, two_originals
 
 pytestmark = pytest.mark.e2e
 
@@ -25,36 +25,6 @@ async def two_grapes() -> AsyncIterator[tuple[str, str]]:
     async with Grape() as a, Grape(bootstrap=[a.dht_address]) as b:
         await b.ready()
         yield f"http://{a.http_address}", f"http://{b.http_address}"
-
-
-@contextlib.asynccontextmanager
-async def two_originals() -> AsyncIterator[tuple[str, str]]:
-    script = node_modules() / "grenache-grape/bin/grape.js"
-    dht, http = (free_port(), free_port()), (free_port(), free_port())
-    async with contextlib.AsyncExitStack() as stack:
-        for own, other in ((0, 1), (1, 0)):
-            await stack.enter_async_context(
-                started(
-                    script,
-                    "-b",
-                    "127.0.0.1",
-                    "--dp",
-                    dht[own],
-                    "--aph",
-                    http[own],
-                    "--bn",
-                    f"127.0.0.1:{dht[other]}",
-                )
-            )
-        urls = f"http://127.0.0.1:{http[0]}", f"http://127.0.0.1:{http[1]}"
-        async with Link(urls[0]) as a, Link(urls[1]) as b, asyncio.timeout(20):
-            while True:
-                with contextlib.suppress(Exception):
-                    await a.announce("warm-up", 1)
-                    if await b.lookup("warm-up"):
-                        break
-                await asyncio.sleep(0.1)
-        yield urls
 
 
 def _without_chance(seen: dict[str, Any]) -> dict[str, Any]:

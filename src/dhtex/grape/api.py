@@ -176,8 +176,10 @@ class Api:
         elif isinstance(data, dict):
             given = data.get("hash")
             key = js.hex_bytes(given) if isinstance(given, str) else None
-            if data.get("salt"):
-                salt = js.read_buffer(data["salt"], is_hex=False)
+            try:
+                salt = _buffer(data, "salt")
+            except _Broken as broken:
+                return _broken(broken.text)
         else:
             key = None
         if key is None:
@@ -250,9 +252,9 @@ class _Broken(_Refused):
 
 def _item(options: dict[str, Any]) -> tuple[Item, int | None]:
     """The item to put, its fields checked in the order of the original, whose texts clients match."""
+    k = _buffer(options, "k")
+    sig, salt = (None, None) if k is None else (_buffer(options, "sig"), _buffer(options, "salt"))
     v = options.get("v")
-    given_k = options.get("k")
-    is_mutable = bool(given_k) or (isinstance(given_k, (list, dict)))
     if v is None:
         raise _Refused("opts.v not given")
     if isinstance(v, (str, list)) and (js.length(v) if isinstance(v, str) else len(v)) >= VALUE_LENGTH_MAX:
@@ -264,32 +266,37 @@ def _item(options: dict[str, Any]) -> tuple[Item, int | None]:
         raise _Refused("v is nested too deep") from error
     if len(encoded) > VALUE_SIZE_MAX:
         raise _Refused("v must be less than 1000 bytes in put()")
-    if not is_mutable:
-        return Item(encoded), None
-    return _mutable_item(options, encoded)
+    return (Item(encoded), None) if k is None else _mutable_item(options, encoded, k, sig, salt or b"")
 
 
-def _mutable_item(options: dict[str, Any], encoded: bytes) -> tuple[Item, int | None]:
-    k = js.read_buffer(options["k"], is_hex=True)
-    if k is None:
-        raise _Broken("opts.k must be the hex of a public key")
-    sig = salt = b""
-    if options.get("sig"):
-        read = js.read_buffer(options["sig"], is_hex=True)
-        if read is None:
-            raise _Broken("opts.sig must be the hex of a signature")
-        sig = read
-    if options.get("salt"):
-        read = js.read_buffer(options["salt"], is_hex=False)
-        if read is None:
-            raise _Broken("opts.salt must be a text")
-        salt = read
+_BUFFERS = {"k": "the hex of a public key", "sig": "the hex of a signature", "salt": "a text"}
+"""Fields of bytes and what they are when they are not the JSON of a Buffer."""
+
+
+def _buffer(options: dict[str, Any], name: str) -> bytes | None:
+    """A field of bytes, None where it is not given.
+
+    Raises:
+        _Broken: it is something else; the original fails with an exception.
+    """
+    given = options.get(name)
+    if not js.is_truthy(given):
+        return None
+    found = js.read_buffer(given, is_hex=name != "salt")
+    if found is None:
+        raise _Broken(f"opts.{name} must be {_BUFFERS[name]}")
+    return found
+
+
+def _mutable_item(
+    options: dict[str, Any], encoded: bytes, k: bytes, sig: bytes | None, salt: bytes
+) -> tuple[Item, int | None]:
     cas = options.get("cas", js.MISSING)
     if cas is not js.MISSING and not js.is_number(cas):
         raise _Refused("opts.cas must be an integer if provided")
     if len(k) != PUBLIC_KEY_SIZE:
         raise _Refused("opts.k ed25519 public key must be 32 bytes")
-    if not options.get("sig"):
+    if sig is None:
         raise _Refused("opts.sign function or options.sig signature is required for mutable put")
     if len(salt) > SALT_SIZE_MAX:
         raise _Refused("opts.salt is > 64 bytes long")

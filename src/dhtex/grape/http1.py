@@ -1,9 +1,9 @@
 """HTTP/1.1 as a Grape needs it, without input or output: bytes in, whole requests out. Source: RFC 9112.
 
 Clients of the original see Node's HTTP server: HTTP/1.0 always closes, HEAD has no length, errors before a
-request is whole are a bare status line. aiohttp's server frames differently and does three times the work for
-a request of this size, so dhtex brings this parser for the Grenache API only (everything else HTTP in this
-package is aiohttp).
+request is whole are a bare status line. What Node's parser takes and refuses beyond the RFC is taken and refused
+here. aiohttp's server frames differently and does three times the work for a request of this size, so dhtex
+brings this parser for the Grenache API only (everything else HTTP in this package is aiohttp).
 
 Memory is bounded whatever arrives: heads of 16 KiB, bodies up to the limit; the rest of a longer body is
 counted and thrown away, so that its sender reads the answer before the connection goes on.
@@ -16,9 +16,14 @@ from dataclasses import dataclass
 from enum import Enum
 
 HEAD_SIZE_MAX = 16_384
-"""Bytes of request line and headers, as Node's default; beyond it the answer is 431."""
+"""A head's target, names and values together are shorter, as Node counts; from there on the answer is 431. Trailers
+and the line before a chunk have the same limit.
+"""
 
-CHUNK_LINE_MAX = 1_024
+_UNCOUNTED = len("UNSUBSCRIBE  HTTP/1.1\r")
+"""Bytes of a line that may not count, which half a line does not show."""
+
+LENGTH_MAX = (1 << 64) - 1
 DISCARD_MAX = 64 << 20
 """Bytes of an oversized body read to be thrown away; beyond it the connection closes."""
 
@@ -29,24 +34,38 @@ METHODS = frozenset(
 )
 
 # No version is HTTP/0.9, to Node's parser; to both, an answer to any but 1.1 ends with the connection.
-_REQUEST_LINE = re.compile(rb"([A-Z-]+) ([!-~\x80-\xff]+)(?: HTTP/(0\.9|1\.0|1\.1|2\.0))?\r\n")
-_HEADER = re.compile(rb"([!#$%&'*+.^_`|~0-9A-Za-z-]+):[ \t]*([^\x00-\x08\x0a-\x1f\x7f]*)")
-_DIGITS = re.compile(rb"[0-9]{1,18}")
-_CHUNK_SIZE = re.compile(rb"([0-9A-Fa-f]{1,15})[ \t]*(;[^\x00-\x08\x0a-\x1f\x7f]*)?")
+_REQUEST_LINE = re.compile(
+    rb"([A-Z-]+) +"
+    rb"([/*][!-~]*|[A-Za-z]+://[A-Za-z0-9%;:&=+$,\-_.!~*'()\[\]@]*(?:[/?][!-~]*)?)"
+    rb"(?: +HTTP/(0\.9|1\.0|1\.1|2\.0))?"
+)
+_REQUEST_LINE_BEGUN = re.compile(rb"[A-Z-]{0,13}(?: [ -~]*\r?)?")
+_TOKEN = rb"[!#$%&'*+.^_`|~0-9A-Za-z-]"
+_HEADER = re.compile(rb"(%b+):[ \t]*([^\x00-\x08\x0a-\x1f\x7f]*)" % _TOKEN)
+_FRAMING = frozenset({b"content-length", b"transfer-encoding"})
+_HEADER_BEGUN = re.compile(rb"(?:%b+(?::[^\x00-\x08\x0a-\x1f\x7f]*)?)?\r?" % _TOKEN)
+_EMPTY_LINES = re.compile(rb"[\r\n]*")
+_CONTINUE = re.compile(rb"(?:^|\W)100-continue(?:\W|$)", re.IGNORECASE)
+_DIGITS = re.compile(rb"0*([0-9]{1,20})")
+_QUOTED = rb'"(?:[\t !#-\[\]-~\x80-\xff]|\\[\t -~\x80-\xff])*"'
+_EXTENSION = rb";(?:%b+|%b*=(?:%b*|%b))" % (_TOKEN, _TOKEN, _TOKEN, _QUOTED)
+_CHUNK_LINE = re.compile(rb"0*([0-9A-Fa-f]{1,16})(?:%b)*" % _EXTENSION)
 
 
 class BadRequest(Exception):  # named for its status
     """Bytes that are no request; the connection closes after the answer.
 
     Attributes:
-        status: 400, 417 or 431.
+        status: 400, 408, 413, 417 or 431.
         bare: the answer is only a status line and `Connection: close`.
+        to_head: it answers HEAD and has no body.
     """
 
-    def __init__(self, status: int, *, bare: bool = True) -> None:
+    def __init__(self, status: int, *, bare: bool = True, to_head: bool = False) -> None:
         super().__init__(status)
         self.status = status
         self.bare = bare
+        self.to_head = to_head
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,6 +97,14 @@ class _State(Enum):
     TRAILERS = "headers after the last chunk"
 
 
+_BEGUN = {
+    _State.CHUNK_SIZE: re.compile(rb"0*[0-9A-Fa-f]{0,16}(?:;[^\r\n]*)?\r?"),
+    _State.CHUNK_END: re.compile(rb"\r?"),
+    _State.TRAILERS: _HEADER_BEGUN,
+}
+"""What half a line may look like."""
+
+
 class Parser:
     """Cuts a stream of bytes into requests."""
 
@@ -95,6 +122,8 @@ class Parser:
         self._oversized = False
         self._discarded = 0
         self._trailers = 0
+        self._checked = 0
+        self._counted = 0
 
     @property
     def is_between_requests(self) -> bool:
@@ -105,6 +134,11 @@ class Parser:
     def is_in_body(self) -> bool:
         """True when a head is whole and its body is not."""
         return self._state is not _State.HEAD
+
+    @property
+    def is_discarding(self) -> bool:
+        """True while the rest of a body is thrown away whose request was answered."""
+        return self._oversized
 
     def feed(self, data: bytes) -> None:
         """Add what arrived; call `next_request` until it returns None."""
@@ -164,28 +198,18 @@ class Parser:
 
     def _read_head(self) -> Request | None:
         buffer = self._buffer
-        while buffer.startswith(b"\r\n"):  # RFC 9112, 2.2: empty lines before a request are skipped
-            del buffer[:2]
-        line_end = buffer.find(b"\n", 0, HEAD_SIZE_MAX)
-        if line_end < 0:
-            self._check_head_size()
-            return None
-        line = _REQUEST_LINE.fullmatch(buffer, 0, line_end + 1)
-        if line is None or line[1] not in METHODS:
-            raise BadRequest(400)
-        end = buffer.find(b"\r\n\r\n", line_end - 1, HEAD_SIZE_MAX)
+        if buffer.startswith((b"\r", b"\n")):  # RFC 9112, 2.2: empty lines before a request are skipped
+            del buffer[: len(_EMPTY_LINES.match(buffer)[0])]  # type: ignore[index]  # it matches nothing too
+        end = buffer.find(b"\r\n\r\n", max(0, self._checked - 2))
         if end < 0:
-            self._check_head_size()
+            self._check_begun()
             return None
-        method, target, version = (
-            bytes(line[1]).decode(),
-            bytes(line[2]).decode("latin-1"),
-            line[3],
-        )
-        del line  # it holds the buffer
-        lines = bytes(buffer[line_end + 1 : end]).split(b"\r\n") if end > line_end else []
+        line, *lines = bytes(buffer[:end]).split(b"\r\n")
         del buffer[: end + 4]
-        self._method, self._target = method, target
+        self._checked = 0
+        self._method, self._target, version = _request_line(line)
+        if end >= HEAD_SIZE_MAX and len(self._target) + _size(lines) >= HEAD_SIZE_MAX:
+            raise BadRequest(431)
         self._begin_body(_headers(lines), is_1_1=version == b"1.1")
         if self._oversized and self._state is _State.BODY:
             return self._too_large()
@@ -193,34 +217,58 @@ class Parser:
             return self._finish()
         return None
 
-    def _check_head_size(self) -> None:
-        if len(self._buffer) >= HEAD_SIZE_MAX:
+    def _check_begun(self) -> None:
+        """Refuse half a head as soon as it cannot become one: a client that speaks TLS waits for an answer.
+
+        Whole lines are looked at once, so that a client that sends byte by byte costs little more than another.
+        """
+        buffer = self._buffer
+        end = buffer.rfind(b"\r\n", self._checked)
+        if end >= 0:
+            lines = bytes(buffer[self._checked : end]).split(b"\r\n")
+            if not self._checked:
+                self._counted = len(_request_line(lines.pop(0))[1])
+            _headers(lines)
+            self._counted += _size(lines)
+            self._checked = end + 2
+        rest = bytes(buffer[self._checked :])
+        if (_HEADER_BEGUN if self._checked else _REQUEST_LINE_BEGUN).fullmatch(
+            rest, 0, HEAD_SIZE_MAX
+        ) is None:
+            raise BadRequest(400)
+        if (self._counted if self._checked else 0) + len(rest) >= HEAD_SIZE_MAX + _UNCOUNTED:
             raise BadRequest(431)
 
     def _begin_body(self, headers: dict[bytes, bytes], *, is_1_1: bool) -> None:
-        connection = headers.get(b"connection", b"").lower()
         self._is_1_1 = is_1_1
-        self._keep_alive = is_1_1 and b"close" not in connection
+        self._keep_alive = is_1_1 and b"close" not in _options(
+            headers.get(b"connection", b""), headers.get(b"proxy-connection", b"")
+        )
         if is_1_1 and b"host" not in headers:
-            raise BadRequest(400, bare=False)
+            raise self._refusal(400)
         encoding, length = headers.get(b"transfer-encoding"), headers.get(b"content-length")
         if encoding is not None:
-            if length is not None or encoding.lower() != b"chunked" or not is_1_1:
+            if length is not None or not _is_chunked(encoding):
                 raise BadRequest(400)
             self._state = _State.CHUNK_SIZE
             self._trailers = 0
         elif length is not None:
-            if _DIGITS.fullmatch(length) is None:
+            digits = _DIGITS.fullmatch(length)
+            if digits is None or int(digits[1]) > LENGTH_MAX:
                 raise BadRequest(400)
-            self._left = int(length)
+            self._left = int(digits[1])
             self._oversized = self._left > self._body_max
             if self._left:
                 self._state = _State.BODY
         expectation = headers.get(b"expect")
         if expectation is not None and is_1_1:
-            if expectation.lower() != b"100-continue":
-                raise BadRequest(417, bare=False)
+            if _CONTINUE.search(expectation) is None:
+                raise self._refusal(417)
             self.wants_continue = True
+
+    def _refusal(self, status: int) -> BadRequest:
+        """A refusal of a request whose head is whole."""
+        return BadRequest(status, bare=False, to_head=self._method == "HEAD")
 
     # --- bodies ---
 
@@ -261,10 +309,9 @@ class Parser:
             if not self._left:
                 self._state = _State.CHUNK_END
             return True
-        end = buffer.find(b"\r\n", 0, CHUNK_LINE_MAX)
+        end = buffer.find(b"\r\n", 0, HEAD_SIZE_MAX)
         if end < 0:
-            if len(buffer) >= CHUNK_LINE_MAX or b"\n" in buffer:
-                raise BadRequest(400)
+            self._check_line_begun()
             return False
         line = bytes(buffer[:end])
         del buffer[: end + 2]
@@ -273,31 +320,75 @@ class Parser:
                 raise BadRequest(400)
             self._state = _State.CHUNK_SIZE
         elif self._state is _State.CHUNK_SIZE:
-            size = _CHUNK_SIZE.fullmatch(line)
+            size = _CHUNK_LINE.fullmatch(line)
             if size is None:
                 raise BadRequest(400)
             self._left = int(size[1], 16)
             self._state = _State.CHUNK if self._left else _State.TRAILERS
         else:
-            self._trailers += len(line) + 2
-            if self._trailers > HEAD_SIZE_MAX:
-                raise BadRequest(431)
-            if not line:
-                self._state = _State.HEAD
-            elif _HEADER.fullmatch(line) is None:
-                raise BadRequest(400)
+            self._read_trailer(line)
         return True
+
+    def _check_line_begun(self) -> None:
+        """Refuse half a line of a chunked body as soon as it cannot become one, or is too long."""
+        buffer = self._buffer
+        if _BEGUN[self._state].fullmatch(buffer, 0, HEAD_SIZE_MAX) is None:
+            raise BadRequest(400)
+        if len(buffer) >= HEAD_SIZE_MAX:
+            raise BadRequest(413 if self._state is _State.CHUNK_SIZE else 431)
+
+    def _read_trailer(self, line: bytes) -> None:
+        self._trailers += len(line) + 2
+        if self._trailers > HEAD_SIZE_MAX:
+            raise BadRequest(431)
+        if not line:
+            self._state = _State.HEAD
+            return
+        header = _HEADER.fullmatch(line)
+        if header is None or header[1].lower() in _FRAMING:
+            raise BadRequest(400)
 
 
 def _headers(lines: list[bytes]) -> dict[bytes, bytes]:
-    """Headers by lower-case name; of a repeated one the first, and a repeated length is refused."""
+    """Headers by lower-case name, repeated ones joined; a repeated length is refused."""
     headers: dict[bytes, bytes] = {}
     for line in lines:
         header = _HEADER.fullmatch(line)
         if header is None:
             raise BadRequest(400)
-        name = header[1].lower()
-        if name in headers and name in (b"content-length", b"transfer-encoding"):
+        name, value = header[1].lower(), header[2].rstrip(b" ")
+        if name not in headers:
+            headers[name] = value
+        elif name == b"content-length":
             raise BadRequest(400)
-        headers.setdefault(name, header[2].strip(b" \t"))
+        else:
+            headers[name] += b"," + value
     return headers
+
+
+def _request_line(line: bytes) -> tuple[str, str, bytes | None]:
+    """Method, target, version.
+
+    Raises:
+        BadRequest: it is none.
+    """
+    match = _REQUEST_LINE.fullmatch(line)
+    if match is None or match[1] not in METHODS:
+        raise BadRequest(400)
+    return match[1].decode(), match[2].decode(), match[3]
+
+
+def _size(lines: list[bytes]) -> int:
+    """Bytes of headers without `: `; each counts, so that there cannot be any number of them."""
+    return sum(max(1, len(line) - 2) for line in lines)
+
+
+def _options(*values: bytes) -> set[bytes]:
+    """The words of headers that hold lists."""
+    return {option.strip(b" \t").lower() for value in values for option in value.split(b",")}
+
+
+def _is_chunked(encoding: bytes) -> bool:
+    """True when chunks are the last coding, and only the last: else nobody could say where the body ends."""
+    *others, last = (coding.strip(b" ").lower() for coding in encoding.split(b","))
+    return last == b"chunked" and b"chunked" not in others

@@ -70,6 +70,11 @@ def length(text: str) -> int:
     return len(text) if text.isascii() else len(text.encode("utf-16-le", "surrogatepass")) // 2
 
 
+def is_truthy(value: Any) -> bool:
+    """`!!value`: empty lists and objects are true."""
+    return isinstance(value, (list, dict)) or bool(value)
+
+
 def is_number(value: Any) -> bool:
     """`typeof value === 'number'`."""
     return isinstance(value, (int, float)) and not isinstance(value, bool)
@@ -93,16 +98,30 @@ def buffer_of(value: Any) -> bytes | None:
     return None
 
 
+_DECIMAL = re.compile(r"[+-]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][+-]?[0-9]+)?")
+_BASED = re.compile(r"0[xX][0-9a-fA-F]{1,13}|0[oO][0-7]{1,17}|0[bB][01]{1,52}")  # what a double holds
+
+
 def _byte(item: Any) -> int:
     """What an element of a list becomes in a Buffer: modulo 256, anything that is no number is 0."""
-    if isinstance(item, str):
-        try:
-            item = float(item)
-        except ValueError:
+    number = _number(item)
+    return int(number) & 0xFF if math.isfinite(number) else 0
+
+
+def _number(item: Any) -> float:
+    """`Number(item)`, with 0 for what is none."""
+    match item:
+        case int() | float():
+            return item
+        case str():
+            text = item.strip()
+            if _BASED.fullmatch(text):
+                return int(text, 0)
+            return float(text) if _DECIMAL.fullmatch(text) else 0
+        case [str() | int() | float() as only] if not isinstance(only, bool):
+            return _number(only)
+        case _:
             return 0
-    if not isinstance(item, (int, float)) or not math.isfinite(item):
-        return 0
-    return int(item) & 0xFF
 
 
 _HEX = re.compile(r"(?:[0-9a-fA-F]{2})*")
@@ -133,7 +152,7 @@ def read_buffer(value: Any, *, is_hex: bool) -> bytes | None:
 
 def to_bencode_value(value: Any) -> bencode.Value | None:
     """What `bencode.encode` makes of a JSON value: texts as UTF-8, numbers and booleans as integers, nulls
-    left out.
+    left out. The JSON of a Buffer is an object like any other.
     """
     match value:
         case None:
@@ -147,8 +166,6 @@ def to_bencode_value(value: Any) -> bencode.Value | None:
         case list():
             return [item for entry in value if (item := to_bencode_value(entry)) is not None]
         case dict():
-            if value.get("type") == "Buffer" and isinstance(value.get("data"), list):
-                return buffer_of(value)
             return {
                 to_utf8(name): item
                 for name, entry in value.items()

@@ -13,17 +13,41 @@ import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from email.utils import formatdate
-from http import HTTPStatus
 
 from dhtex.grape.http1 import BadRequest, Parser, Request
 
 log = logging.getLogger(__name__)
 
 KEEP_ALIVE_S = 5
-"""An idle connection is closed after so long, as Node's."""
+"""A connection that had an answer may be idle for so long, as Node's."""
 
-REQUEST_S = 60.0
-"""A request must be whole after so long: nobody holds a connection by dripping bytes."""
+KEEP_ALIVE_SLACK_S = 1.0
+"""It is closed so much later: a client counts from when the answer arrived."""
+
+HEAD_S = 60.0
+"""A first request must begin, and the head of any must be whole, after so long, as Node's: nobody holds a connection
+by dripping bytes.
+"""
+
+REQUEST_S = 300.0
+"""A request must be whole after so long, as Node's."""
+
+LINGER_S = 2.0
+"""A client that still sends has so long to read a last answer."""
+
+REASONS = {
+    200: b"OK",
+    301: b"Moved Permanently",
+    302: b"Found",
+    400: b"Bad Request",
+    408: b"Request Timeout",
+    413: b"Payload Too Large",
+    417: b"Expectation Failed",
+    431: b"Request Header Fields Too Large",
+    500: b"Internal Server Error",
+    503: b"Service Unavailable",
+}
+"""Node's words; Python's for 413 change with its version."""
 
 CONNECTIONS_MAX = 2_000
 BACKLOG_MAX = 64 * 1024
@@ -109,6 +133,8 @@ class Connection(asyncio.Protocol):
         self._writable = True
         self._ended = False
         self._since_s = time.monotonic()
+        self._answered = False
+        self._lingers = False
         self.gone: asyncio.Future[None] = asyncio.get_running_loop().create_future()
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
@@ -142,11 +168,23 @@ class Connection(asyncio.Protocol):
         """Close the connection when it was idle or a request incomplete for too long."""
         if self._task is not None or self._transport is None:
             return
-        limit_s = KEEP_ALIVE_S if self._parser.is_between_requests else REQUEST_S
-        if now_s - self._since_s > limit_s:
+        if self._lingers or not self._writable:
+            if now_s - self._since_s > (LINGER_S if self._lingers else REQUEST_S):
+                self._transport.abort()
+            return
+        is_idle = self._answered and self._parser.is_between_requests
+        busy_s = REQUEST_S if self._parser.is_in_body else HEAD_S
+        limit_s = KEEP_ALIVE_S + KEEP_ALIVE_SLACK_S if is_idle else busy_s
+        if now_s - self._since_s <= limit_s:
+            return
+        if is_idle:
             self._transport.close()
+        else:
+            self._refuse(BadRequest(408))
 
     def data_received(self, data: bytes) -> None:
+        if self._lingers:
+            return
         if self._parser.is_between_requests:
             self._since_s = time.monotonic()
         self._parser.feed(data)
@@ -159,13 +197,15 @@ class Connection(asyncio.Protocol):
     def eof_received(self) -> bool:
         """The client sends no more: what is whole is answered, half a request is refused."""
         self._ended = True
+        if self._lingers and self._transport is not None:
+            self._transport.close()
         self._advance()
         return True  # closing is done here, after the answers
 
     def _advance(self) -> None:
         """Answer whole requests one after the other until one takes time or none is left."""
         while self._task is None and self._writable and self._transport is not None:
-            if self._transport.is_closing():
+            if self._lingers or self._transport.is_closing():
                 return
             try:
                 request = self._parser.next_request()
@@ -208,9 +248,10 @@ class Connection(asyncio.Protocol):
         if transport is None or transport.is_closing():
             return
         self._since_s = time.monotonic()
+        self._answered = True
         head = b"HTTP/1.1 %d %b\r\nDate: %b\r\n" % (
             response.status,
-            HTTPStatus(response.status).phrase.encode(),
+            REASONS[response.status],
             self._server.date(),
         )
         if response.content_type is not None:
@@ -226,18 +267,36 @@ class Connection(asyncio.Protocol):
             transport.write(b"%bContent-Length: %d\r\n\r\n%b" % (head, len(response.body), response.body))
         else:
             transport.write(b"%b\r\n%b" % (head, response.body))
-        if not request.keep_alive:
+        if request.too_large and not request.keep_alive:
+            self._linger()
+        elif not request.keep_alive:
             transport.close()
+
+    def _linger(self) -> None:
+        """Nothing follows, the client closes: closing over bytes that were not read would reset the connection, and
+        the client might lose the answer. Source: RFC 9112, 9.6.
+        """
+        if self._transport is None:
+            return
+        if self._ended:
+            self._transport.close()
+            return
+        self._lingers = True
+        self._since_s = time.monotonic()
+        self._transport.write_eof()
 
     def _refuse(self, error: BadRequest) -> None:
         if self._transport is None:
             return
-        status = b"%d %b" % (error.status, HTTPStatus(error.status).phrase.encode())
+        if not self._parser.is_discarding:  # that request has its answer
+            self._transport.write(self._refusal(error))
+        self._linger()
+
+    def _refusal(self, error: BadRequest) -> bytes:
+        line = b"HTTP/1.1 %d %b\r\n" % (error.status, REASONS[error.status])
+        close = b"Connection: close\r\n"
         if error.bare:
-            self._transport.write(b"HTTP/1.1 %b\r\nConnection: close\r\n\r\n" % status)
-        else:
-            self._transport.write(
-                b"HTTP/1.1 %b\r\nConnection: close\r\nDate: %b\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n"
-                % (status, self._server.date())
-            )
-        self._transport.close()
+            return line + close + b"\r\n"
+        date = b"Date: %b\r\n" % self._server.date()
+        head = line + (close + date if error.status == 400 else date + close)  # Node's order
+        return head + (b"\r\n" if error.to_head else b"Transfer-Encoding: chunked\r\n\r\n0\r\n\r\n")
