@@ -21,6 +21,7 @@ from collections import Counter
 from collections.abc import Callable, Hashable, Iterable
 from dataclasses import dataclass, field
 from enum import Enum
+from itertools import islice
 
 from dhtex.dht.addresses import source_of
 from dhtex.dht.contacts import Contact
@@ -93,6 +94,9 @@ class Shortlist:
         self._is_silent = is_silent
         self._asked: set[Address] = set()
         self._asked_of: Counter[Hashable] = Counter()
+        self._met_of: Counter[Hashable] = Counter()
+        self._is_crowded = False
+        """Whether any source was met more often than its part: as long as none was, nobody is counted."""
         self._silent: set[bytes] = set()
         self.queries = 0
         self.hops = 0
@@ -110,13 +114,35 @@ class Shortlist:
             candidate = Candidate(contact, contact.long_id ^ self._target_long, hop)
             self._by_id[contact.id] = candidate
             self._candidates.append(candidate)
+            self._count(candidate)
             changed = True
         if changed:
             self._candidates.sort(key=lambda candidate: candidate.distance)
             self._trim()
 
+    def _count(self, candidate: Candidate) -> None:
+        self._met_of[candidate.source] += 1
+        if self._met_of[candidate.source] > self._part:
+            self._is_crowded = True
+
     def _trim(self) -> None:
         """Forget candidates that were not asked: those of a source beyond its part, and the farthest."""
+        if self._is_crowded:
+            self._trim_crowd()
+        excess = len(self._candidates) - CANDIDATES_FACTOR * self._ksize
+        if excess <= 0:
+            return
+        kept: list[Candidate] = []
+        for candidate in reversed(self._candidates):
+            if excess > 0 and candidate.status is Status.NEW:
+                excess -= 1
+                del self._by_id[candidate.contact.id]
+            else:
+                kept.append(candidate)
+        kept.reverse()
+        self._candidates = kept
+
+    def _trim_crowd(self) -> None:
         met: Counter[Hashable] = Counter()
         kept: list[Candidate] = []
         for candidate in self._candidates:
@@ -125,18 +151,6 @@ class Shortlist:
                 del self._by_id[candidate.contact.id]
             else:
                 kept.append(candidate)
-        self._candidates = kept
-        excess = len(self._candidates) - CANDIDATES_FACTOR * self._ksize
-        if excess <= 0:
-            return
-        kept = []
-        for candidate in reversed(self._candidates):
-            if excess > 0 and candidate.status is Status.NEW:
-                excess -= 1
-                del self._by_id[candidate.contact.id]
-            else:
-                kept.append(candidate)
-        kept.reverse()
         self._candidates = kept
 
     def next_queries(self) -> list[Contact]:
@@ -164,9 +178,8 @@ class Shortlist:
 
     def _is_asked(self, candidate: Candidate) -> bool:
         """True when another id was asked at the same address, or enough of the same source were."""
-        return (
-            candidate.contact.address in self._asked
-            or self._asked_of[candidate.source] >= SOURCE_FACTOR * self._part
+        return candidate.contact.address in self._asked or (
+            self._is_crowded and self._asked_of[candidate.source] >= SOURCE_FACTOR * self._part
         )
 
     def _closest(self, *, late_too: bool = True) -> list[Candidate]:
@@ -176,6 +189,8 @@ class Shortlist:
 
     def _first_k(self, candidates: Iterable[Candidate]) -> list[Candidate]:
         """The k closest of *candidates*, no source with more than its part."""
+        if not self._is_crowded:
+            return list(islice(candidates, self._ksize))
         found: list[Candidate] = []
         met: Counter[Hashable] = Counter()
         for candidate in candidates:
@@ -205,6 +220,7 @@ class Shortlist:
             candidate = Candidate(answerer, answerer.long_id ^ self._target_long, candidate.hop)
             self._by_id[answerer.id] = candidate
             insort(self._candidates, candidate, key=lambda other: other.distance)
+            self._count(candidate)
         candidate.status = Status.ANSWERED
         self.hops = max(self.hops, candidate.hop)
         self._add(named, candidate.hop + 1)
