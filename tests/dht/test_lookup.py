@@ -250,7 +250,7 @@ async def test_churn() -> None:
         looked = missed = stale = 0
         source = random.Random(9)
         while not churning.done():
-            chosen = [source.randrange(30) for _ in range(10)]
+            chosen = [source.randrange(30) for _ in range(40)]
             answers = await asyncio.gather(*(source.choice(survivors).lookup(f"svc {n}") for n in chosen))
             looked += len(chosen)
             missed += sum(
