@@ -16,7 +16,9 @@ _MILLISECONDS = 1_000.0
 
 
 @click.command()
-@click.option("-b", "--bind", default="127.0.0.1", help="Address to listen on; :: takes IPv4 and IPv6.")
+@click.option(
+    "bind", "-b", "--b", "--bind", default="127.0.0.1", help="Address to listen on; :: takes IPv4 and IPv6."
+)
 @click.option("--dp", "--dht_port", default=20_001, type=click.IntRange(0, 65_535), help="DHT port (UDP).")
 @click.option("--aph", "--api_port", default=30_001, type=click.IntRange(0, 65_535), help="HTTP API port.")
 @click.option("--bn", "--bootstrap", default="", help="Other Grapes, host:port, separated by commas.")
