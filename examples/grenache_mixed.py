@@ -69,7 +69,7 @@ def install() -> Path | None:
     if not (folder / "node_modules").exists():
         folder.mkdir(exist_ok=True)
         (folder / "package.json").write_text(json.dumps(PACKAGE))
-        command = [npm, "install", "--silent", "--no-audit", "--no-fund"]
+        command = [npm, "install", "--silent", "--no-audit", "--no-fund", "--fetch-retries=0"]
         if subprocess.run(command, cwd=folder, check=False).returncode:  # noqa: S603  # npm, with fixed arguments
             return None
     (folder / "peer.js").write_text(NODE_PEER)
@@ -87,7 +87,7 @@ async def main() -> None:
         await two.ready()
         print("in python:", await client.request("python-service", "hello from python"))
         if folder is None:
-            print("node or npm is missing: the Node half is left out")
+            print("node is missing, or npm could not install the clients: the Node half is left out")
             return
         node = await asyncio.create_subprocess_exec(
             *("node", "peer.js", f"http://{two.http_address}", str(free_port())),

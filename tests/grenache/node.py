@@ -39,6 +39,12 @@ PACKAGE = {
 INSTALL_S = 100
 
 
+INSTALL_OPTIONS = (
+    *("--no-audit", "--no-fund", "--loglevel=error"),
+    *("--fetch-retries=1", "--fetch-retry-mintimeout=1000", "--fetch-timeout=20000"),
+)
+
+
 @cache
 def node_modules() -> Path:
     """The folder with the clients; skips the test where they cannot be had."""
@@ -47,23 +53,40 @@ def node_modules() -> Path:
         pytest.skip("node and npm are not installed")
     folder = Path(tempfile.gettempdir()) / f"dhtex-node-clients-{os.getuid()}"
     folder.mkdir(exist_ok=True)
+    done, failed = folder / "installed.json", folder / f"failed-{_test_run()}"
     with (folder / "lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
-        done = folder / "installed.json"
-        if not done.exists() or json.loads(done.read_text()) != PACKAGE:
-            (folder / "package.json").write_text(json.dumps(PACKAGE))
-            result = subprocess.run(
-                [npm, "install", "--no-audit", "--no-fund", "--silent"],
-                cwd=folder,
-                capture_output=True,
-                text=True,
-                timeout=INSTALL_S,
-                check=False,
-            )
-            if result.returncode:
-                pytest.skip(f"npm cannot install the clients: {result.stderr.strip()[-200:]}")
-            done.write_text(json.dumps(PACKAGE))
+        if not (done.exists() and json.loads(done.read_text()) == PACKAGE) and not failed.exists():
+            reason = _install(npm, folder)
+            if reason is None:
+                done.write_text(json.dumps(PACKAGE))
+            else:
+                failed.write_text(reason)
+    if failed.exists():
+        pytest.skip(f"npm cannot install the clients: {failed.read_text()}")
     return folder / "node_modules"
+
+
+def _test_run() -> str:
+    """What the workers of one test run share, so that they do not all wait for a registry that is away."""
+    return os.environ.get("PYTEST_XDIST_TESTRUNUID", str(os.getpid()))
+
+
+def _install(npm: str, folder: Path) -> str | None:
+    """Install the clients; why it failed, None when it did not."""
+    (folder / "package.json").write_text(json.dumps(PACKAGE))
+    try:
+        result = subprocess.run(
+            [npm, "install", *INSTALL_OPTIONS],
+            cwd=folder,
+            capture_output=True,
+            text=True,
+            timeout=INSTALL_S,
+            check=False,
+        )
+    except subprocess.TimeoutExpired:
+        return f"not within {INSTALL_S} s"
+    return result.stderr.strip()[:200] or "npm failed" if result.returncode else None
 
 
 _held: list[socket.socket] = []
