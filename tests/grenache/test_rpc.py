@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import socket
 import zlib
 from typing import Any
 
@@ -80,8 +81,29 @@ async def test_the_living_one_of_two_addresses_answers() -> None:
                 await client.request("svc", 1)
 
 
+async def test_silence_has_words() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as silent:  # it connects and says nothing
+        port = silent.getsockname()[1]
+        async with Grape() as grape, GrenacheClient(f"http://{grape.http_address}") as client:
+            await grape.announce("svc", port)
+            with pytest.raises(ServiceUnreachable, match="does not answer: it takes too long"):
+                await client.request("svc", 1, timeout_s=0.01)
+        async with Link(f"http://127.0.0.1:{port}", timeout_s=0.01) as link:
+            with pytest.raises(ServiceUnreachable, match="does not answer: it takes too long"):
+                await link.lookup("svc")
+
+
+async def test_an_answer_too_large_is_said_to_be(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("dhtex.grenache.client.BODY_MAX", 100)
+    async with Grape() as grape:
+        url = f"http://{grape.http_address}"
+        async with GrenacheService(url, "svc", _answer), GrenacheClient(url) as client:
+            with pytest.raises(ServiceError, match="more than 100 bytes"):
+                await client.request("svc", "x" * 100)
+
+
 async def test_the_link_says_what_went_wrong() -> None:
-    async with Grape() as grape, Link(f"{grape.http_address}") as link:
+    async with Grape() as grape, Link(f"{grape.http_address}/") as link:
         with pytest.raises(GrapeError, match="ERR_GRAPE_SERVICE_PORT"):
             await link.announce("svc", "x")  # type: ignore[arg-type]  # that is the point
         with pytest.raises(GrapeError, match="ERR_GRAPE_LOOKUP"):

@@ -12,7 +12,7 @@ import aiohttp
 
 from dhtex.errors import MalformedMessage, NotRunning
 from dhtex.grenache.envelope import BODY_MAX, COMPRESS_HEADER, pack, unpack
-from dhtex.grenache.errors import ServiceError, ServiceNotFound, ServiceUnreachable
+from dhtex.grenache.errors import ServiceError, ServiceNotFound, ServiceUnreachable, reason
 from dhtex.grenache.link import Link
 
 REQUEST_S = 60.0
@@ -66,6 +66,7 @@ class GrenacheClient:
             ServiceNotFound: nobody announces *name*.
             ServiceError: the service answered with an error.
             ServiceUnreachable: no instance answered.
+            TypeError, ValueError: *payload* is no JSON value.
         """
         addresses = await self._addresses(name)
         unreachable: ServiceUnreachable | None = None
@@ -84,6 +85,7 @@ class GrenacheClient:
 
         Raises:
             ServiceError, ServiceUnreachable: one of them failed.
+            TypeError, ValueError: *payload* is no JSON value.
         """
         try:
             addresses = await self._addresses(name)
@@ -114,13 +116,15 @@ class GrenacheClient:
                 headers={COMPRESS_HEADER: "gzip" if compress else "none"},
                 timeout=aiohttp.ClientTimeout(total=timeout_s),
             ) as response:
-                body = await response.content.read(BODY_MAX) if not response.content.at_eof() else b""
-                while not response.content.at_eof() and len(body) < BODY_MAX:
-                    body += await response.content.read(BODY_MAX - len(body))
+                body = bytearray()
+                async for piece in response.content.iter_any():
+                    body += piece
+                    if len(body) > BODY_MAX:
+                        raise ServiceError(f"{name} at {address} answered with more than {BODY_MAX} bytes")
         except (aiohttp.ClientError, TimeoutError) as error:
-            raise ServiceUnreachable(f"{name} at {address} does not answer: {error}") from error
+            raise ServiceUnreachable(f"{name} at {address} does not answer: {reason(error)}") from error
         try:
-            answered_rid, failure, result = unpack(body, compressed=compress)
+            answered_rid, failure, result = unpack(bytes(body), compressed=compress)
         except MalformedMessage as error:
             raise ServiceError(f"{name} at {address} answered no envelope ({error})") from error
         if failure is not None:

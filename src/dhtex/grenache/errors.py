@@ -29,3 +29,8 @@ class ServiceNotFound(NetworkError):
 
 class ServiceUnreachable(NetworkError):
     """None of the announced addresses, or no Grape, gave an answer in time."""
+
+
+def reason(error: Exception) -> str:
+    """Why a call failed, also for errors without words of their own, as time-outs are."""
+    return str(error) or "it takes too long"

@@ -10,7 +10,7 @@ from typing import Any, Self
 import aiohttp
 
 from dhtex.errors import NotRunning
-from dhtex.grenache.errors import GrapeError, ServiceUnreachable
+from dhtex.grenache.errors import GrapeError, ServiceUnreachable, reason
 
 REQUEST_S = 2.5
 """Seconds a Grape may take, as in the Node client."""
@@ -30,7 +30,7 @@ class Link:
             grape: `http://127.0.0.1:30001`; the scheme may be left out.
             timeout_s: seconds for one request; it is made up to three times.
         """
-        self._grape = grape if "://" in grape else f"http://{grape}"
+        self._grape = (grape if "://" in grape else f"http://{grape}").rstrip("/")
         self._timeout = aiohttp.ClientTimeout(total=timeout_s)
         self._http: aiohttp.ClientSession | None = None
 
@@ -66,7 +66,7 @@ class Link:
             except (aiohttp.ClientError, TimeoutError) as error:
                 if attempt == ATTEMPTS - 1:
                     raise ServiceUnreachable(
-                        f"the Grape at {self._grape} does not answer: {error}"
+                        f"the Grape at {self._grape} does not answer: {reason(error)}"
                     ) from error
         raise AssertionError  # pragma: no cover  # the last attempt returned or raised
 
