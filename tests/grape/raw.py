@@ -34,7 +34,7 @@ class RawClient:
     async def open(cls, address: str | None) -> RawClient:
         assert address is not None
         host, _, port = address.rpartition(":")
-        return cls(*await asyncio.open_connection(host, int(port)))
+        return cls(*await asyncio.open_connection(host.strip("[]"), int(port)))
 
     async def __aenter__(self) -> RawClient:
         return self

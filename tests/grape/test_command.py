@@ -15,19 +15,21 @@ from pathlib import Path
 import pytest
 
 from dhtex.grape import Grape
-from grape.raw import post
+from grape.raw import RawClient, post, post_bytes
 
 pytestmark = pytest.mark.e2e
 
 
 @contextlib.asynccontextmanager
-async def command(*args: str, **environment: str) -> AsyncIterator[asyncio.subprocess.Process]:
+async def command(
+    *args: str, before: tuple[str, ...] = (), **environment: str
+) -> AsyncIterator[asyncio.subprocess.Process]:
     """A running `dhtex grape`; every warning is an error there. Killed with the block when it still runs.
 
     Not in Python's development mode: its event loop writes of every callback over 100 ms, on a busy machine any.
     """
     process = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-W", "error", "-m", "dhtex", "grape", *args),
+        *(*before, sys.executable, "-W", "error", "-m", "dhtex", "grape", *args),
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.PIPE,
         env={**os.environ, **environment},
@@ -114,8 +116,8 @@ async def test_a_killed_one_is_found_again_with_its_items(tmp_path: Path) -> Non
             assert (await post(http, "/get", key)).json["v"] == "kept"
 
 
-async def _ending(*args: str, **environment: str) -> tuple[int | None, str]:
-    async with command(*args, **environment) as process:
+async def _ending(*args: str) -> tuple[int | None, str]:
+    async with command(*args) as process:
         _, stderr = await asyncio.wait_for(process.communicate(), 30)
         return process.returncode, stderr.decode()
 
@@ -138,6 +140,37 @@ async def test_mistakes_are_one_sentence_and_an_exit_code(tmp_path: Path) -> Non
         assert returned == code, args
         assert sentence in stderr
         assert "Traceback" not in stderr
+
+
+async def test_without_file_descriptors_clients_are_refused_and_told_of_once() -> None:
+    few = ("sh", "-c", 'ulimit -n 64 && exec "$@"', "sh")
+    async with command("--dp", "0", "--aph", "0", before=few) as process:
+        _, http = await addresses_of(process)
+        async with contextlib.AsyncExitStack() as stack:
+            clients = [await stack.enter_async_context(await RawClient.open(http)) for _ in range(100)]
+            answers = await asyncio.gather(*(_is_answered(client) for client in clients))
+            assert True in answers
+            assert False in answers
+        async with asyncio.timeout(20):
+            while not await _is_served(http):  # until it noticed that the others left
+                pass
+        process.send_signal(signal.SIGTERM)
+        _, stderr = await asyncio.wait_for(process.communicate(), 30)
+        assert stderr.decode().count("\n") == 1
+        assert b"every file descriptor is used" in stderr
+
+
+async def _is_served(http: str) -> bool:
+    async with await RawClient.open(http) as client:
+        return await _is_answered(client)
+
+
+async def _is_answered(client: RawClient) -> bool:
+    client.send(post_bytes("/lookup", b'{"data":"svc"}'))
+    try:
+        return bool(await asyncio.wait_for(client.reader.read(100), 20))
+    except ConnectionError:
+        return False
 
 
 LONG = {

@@ -280,6 +280,13 @@ async def test_the_api_stays_on_this_machine_unless_told() -> None:
         assert (await post(grape.http_address, "/lookup", "x")).json == []
 
 
+async def test_two_colons_take_ipv4_and_ipv6() -> None:
+    async with Grape(host="::", http_public=True) as grape:
+        port = split_host_port(str(grape.http_address))[1]
+        for host in ("127.0.0.1", "[::1]"):
+            assert (await post(f"{host}:{port}", "/lookup", "x")).json == []
+
+
 async def test_metrics_and_health() -> None:
     async with Grape(bootstrap=["127.0.0.1:1"], settings=FAST) as grape:
         await grape.announce("svc", 1)

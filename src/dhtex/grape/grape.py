@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import errno
 from collections.abc import Iterable
 from pathlib import Path
 from types import TracebackType
@@ -12,8 +11,9 @@ from typing import Self
 from dhtex.dht import Address, DhtNode, EventStream, Item, Settings, key_of
 from dhtex.dht.addresses import format_address, is_loopback
 from dhtex.dht.settings import DEFAULTS
-from dhtex.errors import NetworkError, NotRunning, PortInUse, UsageError
+from dhtex.errors import NotRunning, UsageError
 from dhtex.grape.api import Api
+from dhtex.grape.listening import BACKLOG, listen
 from dhtex.grape.metrics import Pages
 from dhtex.grape.server import Server
 
@@ -21,7 +21,6 @@ BODY_MAX = 8_192
 """Bytes of a request body, the original's documented `--check_maxPayloadSize`."""
 
 STATE_NAME = "grape.sqlite"
-LISTEN_BACKLOG = 1_024
 
 
 class Grape:
@@ -118,17 +117,9 @@ class Grape:
         api = Api(self._node, {"/metrics": pages.metrics, "/healthz": pages.health})
         pages.watch(api)
         server = Server(api.handle, self._body_max)
-        try:
-            self._listener = await asyncio.get_running_loop().create_server(
-                server, host, port, backlog=LISTEN_BACKLOG
-            )
-        except OSError as error:
-            where = f"TCP {format_address((host, port))}"
-            if error.errno == errno.EADDRINUSE:
-                raise PortInUse(
-                    f"another program listens on {where}; choose another port, or stop it"
-                ) from error
-            raise NetworkError(f"cannot listen on {where}: {error.strerror or error}") from error
+        self._listener = await asyncio.get_running_loop().create_server(
+            server, sock=listen(host, port), backlog=BACKLOG
+        )
         server.start()
         self._server = server
 
