@@ -96,6 +96,16 @@ async def test_passing_an_item_on_does_not_make_it_live_longer() -> None:
         assert _held(other, item).life_s(other._now.network.now_s) <= 60
 
 
+async def test_reading_an_item_does_not_make_it_live_longer() -> None:
+    item = Item.signed_by(OWNER, "read", seq=1)
+    async with DhtNode() as node, DhtNode(bootstrap=[node.dht_address]) as other:
+        await other.ready()
+        assert await other.put(item, life_s=60) == 2
+        for reader in (node, other):
+            assert await reader.get(item.key) == item
+            assert _held(reader, item).life_s(reader._now.network.now_s) <= 60
+
+
 async def test_who_keeps_an_item_checks_its_version_itself() -> None:
     """A writer looks before it writes, but another may have written between; and a liar does not look."""
     async with DhtNode() as node, await Rogue.open() as writer:

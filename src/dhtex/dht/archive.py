@@ -154,7 +154,9 @@ class Archive:
                 else kept_here.life_s(network.now_s)
             )
             self._offer(latest, behind, life_s)
-            if self._serving is not None and network.keeps(key) and latest in holders:
+            # What is here already keeps its end, however often it is read.
+            is_news = kept_here is None or kept_here.item != latest
+            if self._serving is not None and network.keeps(key) and is_news and latest in holders:
                 self._serving.items.put(
                     key, latest, end_s=network.now_s + REPUBLISH_S, republish_s=network.now_s + REPUBLISH_S
                 )
