@@ -386,9 +386,10 @@ def encode_commands(commands: Sequence[Command]) -> bytes:
         OrderError: a field has a type or a value that cannot travel.
     """
     try:
-        return bytes(msgpack.packb([_checked_row(command) for command in commands]))
+        packed: bytes = msgpack.packb([_checked_row(command) for command in commands])
     except (MalformedMessage, OverflowError) as error:
         raise OrderError(f"the command cannot be sent: {error}") from error
+    return packed
 
 
 def _checked_row(command: Command) -> Row:

@@ -37,6 +37,7 @@ from dhtex.replication import (
     decode,
     encode,
 )
+from dhtex.replication.values import node_id_of_key
 from dhtex.transport import Address, Channel
 
 logger = logging.getLogger(__name__)
@@ -128,11 +129,13 @@ class Driver:
         Args:
             register: gets the number of the first command, before anything is said about it.
         """
+        alone = self._drain_soon is None and not self.replica.pending_count
         registered = register(self.replica.submit(commands, count, now()))
-        # The first of a turn is carried out at once, all others together at its end.
+        # What is submitted in one turn travels together at its end, but nobody waits for company that may not come.
         if self._drain_soon is None:
             self._drain_soon = asyncio.get_running_loop().call_soon(self._on_turn)
-            self.drain()
+            if alone:
+                self.drain()
         return registered
 
     def on_notifications(
@@ -268,7 +271,7 @@ class Driver:
             return
         notification = [encode(effect.message)]
         for destination in effect.to:
-            node_id = node_id_of(destination.public_key)
+            node_id = node_id_of_key(destination.public_key)
             if channel.address_of(node_id) is None:
                 address = _address(destination.address)
                 if address is None or not channel.set_peer(destination.public_key, address):

@@ -17,14 +17,14 @@ class Orders:
     """Commands submitted together: a run of consecutive ids that is accepted, and becomes final, as one.
 
     Attributes:
-        first: id of the first command; the others count on from it.
+        first_n: number of the first command.
         commands: as they were submitted.
     """
 
-    __slots__ = ("_error", "_ledger", "_outcomes", "_waiters", "commands", "first")
+    __slots__ = ("_error", "_ledger", "_outcomes", "_waiters", "commands", "first_n")
 
-    def __init__(self, first: OrderId, commands: Sequence[Command], ledger: Ledger) -> None:
-        self.first = first
+    def __init__(self, first_n: int, commands: Sequence[Command], ledger: Ledger) -> None:
+        self.first_n = first_n
         self.commands = commands
         self._ledger = ledger
         self._outcomes: Outcomes | None = None
@@ -37,14 +37,19 @@ class Orders:
         return len(self.commands)
 
     @property
+    def first(self) -> OrderId:
+        """Id of the first command; the others count on from it."""
+        return OrderId(self._ledger.node_id, self.first_n)
+
+    @property
     def ids(self) -> list[OrderId]:
         """The ids, in order."""
-        return [OrderId(self.first.node_id, self.first.n + offset) for offset in range(len(self.commands))]
+        return [OrderId(self._ledger.node_id, n) for n in range(self.first_n, self.last_n + 1)]
 
     @property
     def last_n(self) -> int:
         """Number of the last command."""
-        return self.first.n + len(self.commands) - 1
+        return self.first_n + len(self.commands) - 1
 
     @property
     def is_accepted(self) -> bool:
@@ -79,7 +84,7 @@ class Orders:
             await self._settled()
         if self._outcomes is None:
             raise cast(DhtexError, self._error)
-        return Results(self._outcomes, self.first.n, self.commands)
+        return Results(self._outcomes, self.first_n, self.commands)
 
     async def _settled(self) -> None:
         waiter = asyncio.get_running_loop().create_future()
@@ -104,16 +109,19 @@ class Order:
     """One command on its way: a run of one.
 
     Attributes:
-        id: `(node id, n)`, shown as `c0ffee12:42`.
         command: what was asked for.
     """
 
-    __slots__ = ("_run", "command", "id")
+    __slots__ = ("_run", "command")
 
     def __init__(self, run: Orders) -> None:
         self._run = run
-        self.id = run.first
         self.command = run.commands[0]
+
+    @property
+    def id(self) -> OrderId:
+        """`(node id, n)`, shown as `c0ffee12:42`."""
+        return self._run.first
 
     def __repr__(self) -> str:
         state = "final" if self.is_final else "pending" if self.is_accepted else "new"
@@ -145,13 +153,14 @@ class Ledger:
     from the front.
 
     Attributes:
+        node_id: this peer's.
         accepted_n: every own command up to this number is durable here.
     """
 
     def __init__(self, spec: MarketSpec, node_id: bytes) -> None:
         self.accepted_n = 0
         self._spec = spec
-        self._node_id = node_id
+        self.node_id = node_id
         self._runs: deque[Orders] = deque()
         self._count = 0  # commands in them: a script asks before every line
         self._waiters: list[tuple[int, asyncio.Future[None]]] = []  # for the acceptance of everything up to n
@@ -165,7 +174,7 @@ class Ledger:
 
     def add(self, first_n: int, commands: Sequence[Command]) -> Orders:
         """A handle for commands that the replica numbered from *first_n* on."""
-        run = Orders(OrderId(self._node_id, first_n), commands, self)
+        run = Orders(first_n, commands, self)
         self._runs.append(run)
         self._count += len(commands)
         return run
@@ -189,20 +198,20 @@ class Ledger:
 
     def finalize(self, applied: Applied) -> None:
         """One entry is final; settles the runs in it, when it is this node's."""
-        if applied.origin != self._node_id:
+        if applied.origin != self.node_id:
             return
         end = applied.first_n + applied.count
         self.accept(end - 1)
         outcomes = Outcomes(self._spec, applied)
         runs = self._runs
-        while runs and runs[0].first.n < end:
+        while runs and runs[0].first_n < end:
             self._take().settle(outcomes, None)
 
     def skip(self, last_n: int) -> None:
         """Everything up to *last_n* became final in a part of history that this peer jumped over."""
         self.accept(last_n)
         error = FellBehind("the command is final, but its events were dropped while this peer was cut off")
-        while self._runs and self._runs[0].first.n <= last_n:
+        while self._runs and self._runs[0].first_n <= last_n:
             self._take().settle(None, error)
 
     def abandon(self) -> None:

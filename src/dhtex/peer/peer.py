@@ -51,11 +51,13 @@ from dhtex.replication import (
     CatchUp,
     Effect,
     Finalized,
+    Persist,
     Replica,
     ReplicaConfig,
     Restored,
     Role,
     RoleChanged,
+    Send,
     View,
 )
 
@@ -310,11 +312,15 @@ class Peer(Trading):
     def _hear(self, effects: list[Effect]) -> None:
         moved = False
         for effect in effects:
-            match effect:
+            match effect:  # the first are nearly all there are, and nothing about the group
+                case Send() | Persist():
+                    continue
                 case Finalized():
                     moved = True
+                    continue
                 case Accepted(first_n, count):
                     self._ledger.accept(first_n + count - 1)
+                    continue
                 case CatchUp():
                     self._progress.publish(effect)
                 case Restored(_, _, own_n):
