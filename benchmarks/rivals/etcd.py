@@ -17,7 +17,17 @@ from pathlib import Path
 from typing import Any
 
 from rivals.children import server
-from rivals.figures import Figures, Load, Missing, Share, cpu_of, free_ports, row
+from rivals.figures import (
+    Figures,
+    Load,
+    Missing,
+    Share,
+    cpu_of,
+    free_ports,
+    loopback_octets,
+    octets_since,
+    row,
+)
 from rivals.pysyncobj import COMMAND
 from rivals.window import Answer, latencies
 
@@ -36,7 +46,7 @@ class Group:
 
     async def measure(self, load: Load) -> Figures:
         """Put, and count what was answered: it is on a majority's disk then."""
-        before = self._cpu()
+        before, octets = self._cpu(), loopback_octets()
         start = time.monotonic()
         stop = start + load.seconds
         requests = itertools.cycle([_put_request(b"order %06d" % number, COMMAND) for number in range(KEYS)])
@@ -53,7 +63,7 @@ class Group:
         )
         end = time.monotonic()
         shares = [Share(start, len(share), share) for share in waited]
-        return row(self.name, load, shares, end, self._cpu() - before, None)
+        return row(self.name, load, shares, end, self._cpu() - before, octets_since(octets))
 
     def _cpu(self) -> float:
         used = resource.getrusage(resource.RUSAGE_SELF)

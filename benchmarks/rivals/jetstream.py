@@ -18,7 +18,17 @@ from pathlib import Path
 from typing import Any
 
 from rivals.children import server
-from rivals.figures import Figures, Load, Missing, Share, cpu_of, free_ports, row
+from rivals.figures import (
+    Figures,
+    Load,
+    Missing,
+    Share,
+    cpu_of,
+    free_ports,
+    loopback_octets,
+    octets_since,
+    row,
+)
 from rivals.pysyncobj import COMMAND
 from rivals.window import latencies
 
@@ -36,7 +46,7 @@ class Group:
 
     async def measure(self, load: Load) -> Figures:
         """Publish, and count what was acknowledged: a majority has it then."""
-        before = self._cpu()
+        before, octets = self._cpu(), loopback_octets()
         start = time.monotonic()
         stop = start + load.seconds
         publishers = [
@@ -51,7 +61,7 @@ class Group:
             [Share(start, len(share), share) for share in waited],
             end,
             self._cpu() - before,
-            None,
+            octets_since(octets),
         )
 
     def _cpu(self) -> float:

@@ -20,6 +20,8 @@ from rivals.figures import Figures, Load, Share, row, thinned
 from rivals.workload import Flow
 
 SETTLE_TIMEOUT = 60.0
+HEADER_OCTETS = 28
+"""Of IPv4 and UDP, with each datagram: what is counted of rivals includes theirs."""
 
 
 class Group:
@@ -54,7 +56,10 @@ class Group:
             shares,
             max(ends),
             sum(a["cpu"] - b["cpu"] for a, b in zip(after, before, strict=True)),
-            sum(a["octets"] - b["octets"] for a, b in zip(after, before, strict=True)),
+            sum(
+                a["octets"] - b["octets"] + HEADER_OCTETS * (a["datagrams"] - b["datagrams"])
+                for a, b in zip(after, before, strict=True)
+            ),
         )
 
     async def digests(self) -> set[tuple[int, str]]:
@@ -148,6 +153,7 @@ class _Member:
             "position": self._peer.position().number,
             "cpu": used.ru_utime + used.ru_stime,
             "octets": self._peer.node.endpoint.counters["bytes_out"],
+            "datagrams": self._peer.node.endpoint.counters["datagrams_out"],
         }
 
     async def digest(self) -> tuple[int, str]:

@@ -22,7 +22,17 @@ from pathlib import Path
 from typing import Any
 
 from rivals.children import Child, child
-from rivals.figures import Figures, Load, Missing, Share, free_ports, row, thinned
+from rivals.figures import (
+    Figures,
+    Load,
+    Missing,
+    Share,
+    free_ports,
+    loopback_octets,
+    octets_since,
+    row,
+    thinned,
+)
 
 COMMAND = b"\x96\x01\x02\xce\x00\x98\x96\x80\xce\x00\x4c\x4b\x40\xc0\xc0"
 """As long as a limit order."""
@@ -51,7 +61,7 @@ class Group:
         """Submit, from the leader when one submits, and wait until every member has everything."""
         leading = [await member.ask("leads") for member in self.members]
         members = sorted(self.members, key=lambda member: not leading[self.members.index(member)])
-        before = [await member.ask("usage") for member in members]
+        before, octets = [await member.ask("usage") for member in members], loopback_octets()
         answers = await asyncio.gather(
             *(
                 member.ask("load", seconds=load.seconds, in_flight=load.in_flight)
@@ -63,7 +73,7 @@ class Group:
         ends = await asyncio.gather(*(member.ask("reached", count=count) for member in members))
         after = [await member.ask("usage") for member in members]
         cpu = sum(a["cpu"] - b["cpu"] for a, b in zip(after, before, strict=True))
-        return row(self.name, load, shares, max(ends), cpu, None)
+        return row(self.name, load, shares, max(ends), cpu, octets_since(octets))
 
 
 @contextlib.asynccontextmanager
