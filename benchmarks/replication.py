@@ -40,10 +40,15 @@ def contestants(options: argparse.Namespace, durability: str, folder: Path) -> I
     members, seconds = options.members, options.seconds
     alone = Load(seconds, 1, 1, 1)
     one, every = Load(seconds, 1, IN_FLIGHT, 1), Load(seconds, members, IN_FLIGHT, 1)
-    runs = [Load(seconds, 1, IN_FLIGHT, options.run), Load(seconds, members, IN_FLIGHT, options.run)]
+    # One by one as the rivals are asked, and in runs as it does best; a group of one has no others to submit.
+    own = [
+        Load(seconds, submitters, IN_FLIGHT, run)
+        for run in (options.run, 1)
+        for submitters in dict.fromkeys((1, members))
+    ]
     yield (
         peers.group(members, durability, folder, max_datagram=options.datagram, uvloop=options.uvloop),
-        [alone, *runs[: 1 if members == 1 else 2], one],
+        [alone, *own],
     )
     if not options.rivals:
         return

@@ -27,7 +27,7 @@ async def test_three_processes_end_with_one_digest(tmp_path: Path) -> None:
     assert process.returncode == 0, output.decode()
     assert output.count(b"digest ") == 1
     rows = json.loads(figures.read_text())["os"]
-    assert [row["load"]["submitters"] for row in rows] == [1, 1, 3, 1]
+    assert [row["load"]["submitters"] for row in rows] == [1, 1, 3, 1, 3]
     assert all(row["commands"] for row in rows)
 
 
