@@ -132,10 +132,10 @@ class Driver:
         alone = self._drain_soon is None and not self.replica.pending_count
         registered = register(self.replica.submit(commands, count, now()))
         # What is submitted in one turn travels together at its end, but nobody waits for company that may not come.
-        if self._drain_soon is None:
+        if alone:
+            self.drain()
+        elif self._drain_soon is None:
             self._drain_soon = asyncio.get_running_loop().call_soon(self._on_turn)
-            if alone:
-                self.drain()
         return registered
 
     def on_notifications(
