@@ -31,9 +31,15 @@ class Counting:
         return []
 
 
+def _unexpected(error: Exception) -> None:
+    raise error
+
+
 async def test_a_command_alone_leaves_at_once_and_others_of_a_turn_together() -> None:
     replica = Counting()
-    driver = Driver(cast(Replica, replica), cast(Any, None), lambda effects: None, may_found=False)
+    driver = Driver(
+        cast(Replica, replica), cast(Any, None), lambda effects: None, _unexpected, may_found=False
+    )
 
     assert driver.submit(b"\x91\x01", 1, lambda first_n: first_n) == 1
     assert replica.found == [1]
