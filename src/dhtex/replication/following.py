@@ -84,6 +84,7 @@ class Following:
         self.contacts: tuple[Destination, ...] = ()
         self._target: Destination | None = None
         self._asked: OrderKey | None = None
+        self._asked_of: set[bytes] = set()  # node keys: the answer may come from any of them
         self._asked_at = 0
         self._rotation = 0
         self._download: Download | None = None
@@ -95,19 +96,23 @@ class Following:
     def start(self, at: int | None = None) -> None:
         """Follow from now on, or from *at* (monotonic) on."""
         self._asked = None
+        self._asked_of.clear()
         self._download = None
         self._started_at = self._core.now.monotonic
         self.deadline = self._started_at if at is None else at
 
     def nudge(self) -> None:
-        """There is news: ask at once, unless a snapshot is on its way."""
-        if self._download is None and self._core.phase is Phase.FOLLOWING:
-            self.deadline = self._core.now.monotonic
-            self._asked = None
+        """There is news: ask somebody else at once, unless a snapshot or an answer may be on its way."""
+        now, config = self._core.now.monotonic, self._core.config
+        asked_just_now = self._asked is not None and now - self._asked_at < 4 * config.resend_interval
+        if self._download is None and self._core.phase is Phase.FOLLOWING and not asked_just_now:
+            self.deadline = now
+            self._asked_at = now - config.follow_timeout
 
     def stop(self) -> None:
         """A member of an open view needs no one to follow."""
         self._asked = None
+        self._asked_of.clear()
         self._download = None
         self.deadline = self._join_at = NEVER
 
@@ -124,7 +129,7 @@ class Following:
         core, now = self._core, self._core.now.monotonic
         if now < self.deadline:
             return
-        if core.phase not in {Phase.FOLLOWING, Phase.INSTALLING}:
+        if not self._follows:
             self.deadline = NEVER
             return
         if core.full:
@@ -156,8 +161,12 @@ class Following:
 
     def _ask(self) -> None:
         core = self._core
-        self._asked, self._asked_at = core.ledger.key, core.now.monotonic
+        if self._asked != core.ledger.key:
+            self._asked = core.ledger.key
+            self._asked_of.clear()
+        self._asked_at = core.now.monotonic
         if self._target is not None:
+            self._asked_of.add(self._target.public_key)
             core.send(self._target, AskHistory(core.lineage, self._asked, core.now.wall))
 
     def _rearm(self) -> None:
@@ -170,8 +179,11 @@ class Following:
     # -- answers ---------------------------------------------------------------------------------------------
 
     def awaits(self, sender: Destination, answer: History) -> bool:
-        """True when *answer* is what was asked for; anything else is old, or from a stranger."""
-        return self._is_answer(sender) and answer.after == self._asked and self._download is None
+        """True when *answer* is what was asked for; anything else is old, or from a stranger.
+
+        Whoever was asked first may be slower than the patience with it: then its answer counts all the same.
+        """
+        return self._was_asked(sender) and answer.after == self._asked
 
     def history(self, sender: Destination, answer: History) -> None:
         """What comes after what was asked for."""
@@ -182,10 +194,11 @@ class Following:
             if answer.lineage == NO_LINEAGE:
                 return
             core.set_lineage(answer.lineage)
+        self._target = sender  # it answers, so it is asked next
         before = core.ledger.key
         self._head = answer.head
         self._take_items(answer.items)
-        if core.phase not in {Phase.FOLLOWING, Phase.INSTALLING}:
+        if not self._follows:
             return
         if answer.items:
             core.outbox.emit(
@@ -202,7 +215,9 @@ class Following:
     def offer(self, sender: Destination, offer: SnapshotOffer) -> None:
         """History that far back is gone: fetch a snapshot first."""
         core = self._core
-        if not self._is_answer(sender) or not 0 < offer.size <= core.config.snapshot_bytes_max:
+        if not (self._was_asked(sender) or self._is_answer(sender)):
+            return
+        if not 0 < offer.size <= core.config.snapshot_bytes_max:
             return
         if core.lineage == NO_LINEAGE:
             if offer.lineage == NO_LINEAGE:
@@ -210,6 +225,7 @@ class Following:
             core.set_lineage(offer.lineage)
         if self._download is not None and self._download.offer == offer:
             return
+        self._target = sender
         self._download = Download(offer, core.config.piece_bytes)
         self._asked_at = core.now.monotonic
         self._ask_pieces(self._download)
@@ -258,11 +274,14 @@ class Following:
 
     def _is_answer(self, sender: Destination) -> bool:
         target = self._target
-        return (
-            target is not None
-            and sender.public_key == target.public_key
-            and self._core.phase in {Phase.FOLLOWING, Phase.INSTALLING}
-        )
+        return target is not None and sender.public_key == target.public_key and self._follows
+
+    def _was_asked(self, sender: Destination) -> bool:
+        return sender.public_key in self._asked_of and self._download is None and self._follows
+
+    @property
+    def _follows(self) -> bool:
+        return self._core.phase in {Phase.FOLLOWING, Phase.INSTALLING}
 
     # -- leaving ---------------------------------------------------------------------------------------------
 
