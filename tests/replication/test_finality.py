@@ -143,6 +143,25 @@ def test_a_promise_counts_only_once_its_entries_are_here() -> None:
     assert view_log.reports[1].promised == 100
 
 
+def test_what_a_member_serves_does_not_count_as_held_by_it() -> None:
+    """It may pass on both halves of a proof, and hold the other one; and it serves what is not durable yet."""
+    view_log = ViewLog(ONE, 0, 0)
+    ours = entry(1, 10, 1, PLACES[1])
+    view_log.append(1, ours)
+    view_log.durable([0, 1, 0], [0, 0, 0])
+    vouched = NO_CHAIN + next_chain(NO_CHAIN, ours) + NO_CHAIN
+    another = NO_CHAIN + next_chain(NO_CHAIN, entry(1, 11, 1, PLACES[1])) + NO_CHAIN
+    view_log.have(2, (0, 1, 0), another)
+    assert view_log.disputes == {(2, 1): 1}
+    assert not view_log.served(2, 1, ours)
+    assert not view_log.is_held(1, 1)
+    assert view_log.common(2, 1) == 1
+    view_log.have(2, (0, 1, 0), another)
+    assert not view_log.disputes  # there is nothing left to ask it for
+    view_log.have(2, (0, 1, 0), vouched)
+    assert view_log.is_held(1, 1)
+
+
 @given(st.permutations(range(1, 9)), st.integers(1, 8))
 def test_a_log_takes_entries_in_any_order(order: list[int], keep: int) -> None:
     log = OriginLog(0, 0)

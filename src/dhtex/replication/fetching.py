@@ -75,7 +75,7 @@ class Fetching:
                     asked.setdefault(holder, []).append(Range(view_log.view.node_ids[place], *gap))
                 self.deadline = core.now.monotonic + core.config.fetch_interval
         for (member, place), seq in view_log.disputes.items():
-            first = view_log.reports[member].have[place] + 1
+            first = view_log.common(member, place) + 1
             asked.setdefault(member, []).append(Range(view_log.view.node_ids[place], first, seq))
             self.deadline = core.now.monotonic + core.config.fetch_interval
         for holder, ranges in asked.items():

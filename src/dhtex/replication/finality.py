@@ -67,12 +67,14 @@ class ViewLog:
 
     Attributes:
         disputes: (member, origin) -> seq up to which the member says it holds other entries than we do. The first
-            difference is somewhere behind what its report counts for.
-        forks: (member, origin) of which the first difference is known: right behind what the report counts for.
+            difference is somewhere behind what the two have in common.
+        shown: (member, origin) -> up to where the member served the same entries as ours. It counts for no entry: who
+            passes a proof on shows what it does not hold, and what is served need not be durable.
+        forks: (member, origin) of which the first difference is known: right behind what the two have in common.
         target: the view whose cut is being collected, or None.
     """
 
-    __slots__ = ("disputes", "forks", "logs", "majority", "me", "reports", "target", "view")
+    __slots__ = ("disputes", "forks", "logs", "majority", "me", "reports", "shown", "target", "view")
 
     def __init__(
         self,
@@ -95,6 +97,7 @@ class ViewLog:
         # What is final, and what is no longer kept is, every member holds.
         self.reports = [MemberReport(bases, view.floor, now) for _ in range(size)]
         self.disputes: dict[tuple[int, int], int] = {}
+        self.shown: dict[tuple[int, int], int] = {}
         self.forks: set[tuple[int, int]] = set()
         self.target: View | None = None
 
@@ -124,6 +127,7 @@ class ViewLog:
             report.have[origin] = min(report.have[origin], entry.seq - 1)
             report.claims.pop(origin, None)
             self.disputes.pop((member, origin), None)
+            self.shown.pop((member, origin), None)
             self.forks.discard((member, origin))
         self.append(origin, entry)
 
@@ -176,27 +180,30 @@ class ViewLog:
         if self.logs[origin].chain_at(seq) == chain:
             have[origin] = seq
             return False
-        if origin != self.me:  # nobody can show me two entries of mine
+        if origin != self.me and seq > self.common(member, origin):  # nobody can show me two entries of mine
             self.disputes[pair] = seq
         return True
+
+    def common(self, member: int, origin: int) -> int:
+        """Up to where *member* is known to hold the same entries of *origin* as we do, durably or not."""
+        return max(self.reports[member].have[origin], self.shown.get((member, origin), 0))
 
     def served(self, member: int, origin: int, entry: Entry) -> bool:
         """*member*, whose report is disputed, served *entry*. True when that is the first difference, if signed."""
         pair = (member, origin)
         seq = self.disputes.get(pair, 0)
-        have = self.reports[member].have
         held = self.logs[origin].at(entry.seq)
-        if held is None or entry.seq != have[origin] + 1 or entry.seq > seq:
+        if held is None or entry.seq > seq or entry.seq != self.common(member, origin) + 1:
             return False
         if held.body != entry.body:
             return True
-        have[origin] = entry.seq
+        self.shown[pair] = entry.seq
         if entry.seq == seq:
             del self.disputes[pair]  # there is no difference: the chain it said was wrong
         return False
 
     def fork(self, member: int, origin: int) -> None:
-        """The dispute is settled: *member* holds another entry than we do, right behind what its report counts for."""
+        """The dispute is settled: *member* holds another entry than we do, right behind what both hold."""
         self.disputes.pop((member, origin), None)
         self.forks.add((member, origin))
 
@@ -300,10 +307,9 @@ class ViewLog:
 
         Of *liars* it need not be more than we hold ourselves.
         """
-        known = self.reports[member].have
         for origin, seq in enumerate(have):
             needed = min(seq, self.logs[origin].appended) if origin in liars else seq
-            if known[origin] < needed and (member, origin) not in self.forks:
+            if self.common(member, origin) < needed and (member, origin) not in self.forks:
                 return False
         return True
 
@@ -312,7 +318,7 @@ class ViewLog:
         appended = self.logs[origin].appended
         for member, report in enumerate(self.reports):
             pair = (member, origin)
-            if report.have[origin] < appended < report.claimed(origin) and pair not in self.forks:
+            if self.common(member, origin) < appended < report.claimed(origin) and pair not in self.forks:
                 self.disputes.setdefault(pair, appended)
 
     def chains(self, seqs: Sequence[int]) -> bytes:

@@ -267,9 +267,7 @@ class Watching:
         if not liar and not any((place, origin) in view_log.forks for place in promises):
             return max(promise.have[origin] for promise in promises.values())
         return min(
-            view_log.reports[place].have[origin]
-            if (place, origin) in view_log.forks
-            else promise.have[origin]
+            view_log.common(place, origin) if (place, origin) in view_log.forks else promise.have[origin]
             for place, promise in promises.items()
             if place != origin
         )
