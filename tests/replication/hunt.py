@@ -50,7 +50,7 @@ def _history(seed: int, config: ReplicaConfig, only: tuple[str, ...]) -> Cluster
     network.delay, network.jitter = rnd.choice([(200, 100), (5 * MS, 10 * MS), (20 * MS, 60 * MS)])
     rates = {fault: rnd.choice([0, 0, 1, 3]) for fault in ("crash", "cut", "clock", "leave", "disk")}
     if only:
-        rates = {fault: 3 if fault in only else 0 for fault in rates}
+        rates = dict.fromkeys(only, 3)
     rates |= {"submit": rnd.choice([5, 40, 200])}
     choices = [fault for fault, rate in rates.items() for _ in range(rate)]
     end = cluster.time + 4 * SECOND
@@ -81,6 +81,11 @@ def _step(cluster: Cluster, what: str) -> None:
         case "clock":
             node.skew += rnd.choice([-2 * SECOND, -100 * MS, 100 * MS, 500 * MS])
             node.skew = max(min(node.skew, SECOND), -SECOND - 900 * MS)
+        case "relapse":  # a crash whose wall clock comes back as it was some time ago
+            if node.running:
+                node.crash()
+                node.skew = max(node.skew - 500 * MS, -SECOND - 900 * MS)
+                cluster.restart(node)
         case "leave":
             if node.running and node.replica.role.value == "member":
                 node.do(lambda replica, now: replica.leave(now))

@@ -63,7 +63,7 @@ MUTATIONS: dict[str, tuple[list[tuple[type, str, Any]], tuple[str, ...]]] = {
         ],
         (),
     ),
-    "no persisted clock ceiling": ([(Core, "cover", _cover_without_writing)], ("crash", "clock")),
+    "no persisted clock ceiling": ([(Core, "cover", _cover_without_writing)], ("relapse", "clock")),
 }
 
 
