@@ -22,7 +22,7 @@ from dhtex.replication.messages import Entries, Flag, Status
 from dhtex.replication.records import Compacted, Incarnation, Installed, Pending, SnapshotTaken
 from dhtex.replication.serving import Serving
 from dhtex.replication.submission import Gathered, Submissions
-from dhtex.replication.values import CHAIN_SIZE, NO_LINEAGE, Entry, HistoryItem, OrderKey, Snapshot, View
+from dhtex.replication.values import CHAIN_SIZE, NO_LINEAGE, Entry, HistoryItem, Snapshot, View
 
 
 class Ordering:
@@ -253,20 +253,9 @@ class Ordering:
         snapshot = ledger.take_snapshot(core.lineage, chains)
         core.outbox.record(SnapshotTaken(snapshot))
         self._serving.keep_snapshot(snapshot)
-        if before is not None and not self._lacked(before.key):
+        if before is not None:  # every member holds what is final, so none will ask for entries before it
             ledger.compacted = before.key
             core.outbox.record(Compacted(before.key, before.chains))
-
-    def _lacked(self, key: OrderKey) -> bool:
-        """True when some member lacks an entry up to *key*: after a restart only the journal could give it."""
-        view_log = self._core.view_log
-        if view_log is None:
-            return False
-        for origin, log in enumerate(view_log.logs):
-            entry = log.at(view_log.held_by_all(origin) + 1)
-            if entry is not None and entry.key <= key:
-                return True
-        return False
 
     # -- views -----------------------------------------------------------------------------------------------
 
