@@ -38,6 +38,7 @@ def with_a_liar(plan: Plan) -> Plan:
         disk=replace(disk, stall=min(disk.stall, 50 * MILLISECOND)),
         discovery_misses=0.0,
         core_only=False,
+        far=0,
     )
 
 

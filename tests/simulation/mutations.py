@@ -11,10 +11,11 @@ from dataclasses import dataclass, replace
 from typing import Any
 from unittest.mock import patch
 
-from dhtex.replication import DurableState, Entry, View, recovery
-from dhtex.replication.core import Core
+from dhtex.replication import DurableState, Entry, ReplicaConfig, View, recovery, replica
+from dhtex.replication.core import Core, Phase
 from dhtex.replication.effects import Finalized
 from dhtex.replication.finality import ViewLog
+from dhtex.replication.following import Following
 from dhtex.replication.ledger import Ledger
 from dhtex.replication.membership import Acceptor, Proposer
 from dhtex.replication.messages import Entries, Promise
@@ -24,7 +25,7 @@ from dhtex.replication.values import NO_BALLOT, make_view
 from dhtex.replication.watching import Watching
 from dhtex.simulation import Plan
 from dhtex.simulation.plan import MILLISECOND, SECOND, Crash, Op, Pause, Submit, Wipe
-from simulation.liars import with_a_liar
+from simulation.liars import draw_liar, with_a_liar
 
 Replacement = Callable[[Any], Any]
 
@@ -241,6 +242,87 @@ def _promise_undurable(original: Any) -> Any:
     return prepare
 
 
+def _half(original: Any) -> Any:
+    return property(lambda self: max(1, len(self.members) // 2))
+
+
+def _accept_unheld(original: Any) -> Any:
+    def accept(self: Acceptor, *arguments: Any) -> None:
+        with patch.object(ViewLog, "holds", _constant(True)(None)):
+            original(self, *arguments)
+
+    return accept
+
+
+def _acknowledge_frozen(original: Any) -> Any:
+    def status(self: Core) -> Any:
+        with patch.object(self, "phase", Phase.ACTIVE):
+            return original(self)
+
+    return status
+
+
+def _thaw(original: Any) -> Any:
+    def restore(self: Acceptor, vote: Any) -> None:
+        self.promised, self.accepted, self.value = vote.promised, vote.accepted, vote.value
+
+    return restore
+
+
+def _numbers_again(original: Any) -> Any:
+    def recover(state: Any, core: Core, ledger: Ledger, submissions: Submissions, *others: Any) -> None:
+        original(state, core, ledger, submissions, *others)
+        submissions.next_n = ledger.last_n.get(core.node_id, 0) + 1
+
+    return recover
+
+
+def _forget_applied(original: Any) -> Any:
+    def restore(self: Ledger, snapshot: Any) -> None:
+        original(self, snapshot)
+        self.last_n = {}
+
+    return restore
+
+
+def _to_the_end(original: Any) -> Any:
+    def requeue(self: Submissions, void: Sequence[Entry]) -> int:
+        queued = len(self._queue)
+        count: int = original(self, void)
+        self._queue.rotate(queued)
+        return count
+
+    return requeue
+
+
+def _same_time_again(original: Any) -> Any:
+    return lambda self: self.read_clock()
+
+
+def _deaf_to_time(original: Any) -> Any:
+    def append(self: Core, place: int, entry: Entry) -> None:
+        with patch.object(self, "observe", _constant(None)(None)):
+            original(self, place, entry)
+
+    return append
+
+
+def _impatient(original: Any) -> Any:
+    return property(lambda self: self._core.config.ballot_timeout)
+
+
+def _last_asked_only(original: Any) -> Any:
+    def was_asked(self: Following, sender: Any) -> bool:
+        return self._is_answer(sender) and bool(original(self, sender))
+
+    return was_asked
+
+
+def _far_apart(plan: Plan) -> Plan:
+    """Answers take longer than a ballot may at first."""
+    return replace(plan, far=300 * MILLISECOND, config=ReplicaConfig(ballot_timeout=400 * MILLISECOND))
+
+
 def _duels(plan: Plan) -> Plan:
     """Ballots compete: everybody is hasty, much is lost or late, and every second somebody is suspected."""
     config = replace(
@@ -260,7 +342,7 @@ def _duels(plan: Plan) -> Plan:
         for at in range(2 * SECOND, plan.faults_until, SECOND)
     ]
     ops += [op for op in plan.ops if isinstance(op, Submit)]
-    return replace(plan, config=config, network=network, ops=tuple(sorted(ops, key=lambda op: op.at)))
+    return replace(plan, config=config, network=network, far=0, ops=tuple(sorted(ops, key=lambda op: op.at)))
 
 
 def _lost_disks(plan: Plan) -> Plan:
@@ -312,9 +394,9 @@ MUTATIONS = (
     ),
     Mutation(
         "a liar's entries count as far as anybody holds them",
-        120,
+        60,
         ((Watching, "_end", _longest),),
-        with_a_liar,
+        lambda plan: draw_liar(plan.seed, 5),
     ),
     Mutation("a seq is used again after a restart", 50, ((recovery, "_view_log", _reuse_seq),)),
     Mutation("ballots are not durable", 20, ((Acceptor, "_save", _forget_ballot),)),
@@ -327,6 +409,29 @@ MUTATIONS = (
     Mutation("the own clock counts beyond its ceiling", 50, ((Core, "own_promise", _own_clock),)),
     Mutation(
         "an empty disk may act for its former self", 100, ((View, "has", _any_incarnation),), _lost_disks
+    ),
+    Mutation("half of the members is a majority", 50, ((View, "majority", _half),)),
+    Mutation(
+        "a view begins before the one before it is complete", 10, ((ViewLog, "holds", _constant(True)),)
+    ),
+    Mutation("accepted without the entries that it names", 20, ((Acceptor, "accept", _accept_unheld),)),
+    Mutation("a frozen member acknowledges", 10, ((Core, "status", _acknowledge_frozen),)),
+    Mutation("a restart ends the freeze", 100, ((Acceptor, "restore", _thaw),)),
+    Mutation(
+        "numbers of commands are used again after a restart", 20, ((replica, "recover", _numbers_again),)
+    ),
+    Mutation("a snapshot forgets what was applied", 60, ((Ledger, "restore", _forget_applied),)),
+    Mutation("void commands queue up behind later ones", 100, ((Submissions, "requeue", _to_the_end),)),
+    Mutation("an entry for a time that was promised", 5, ((Core, "tick_clock", _same_time_again),)),
+    Mutation("timestamps of others are not observed", 20, ((Core, "append", _deaf_to_time),)),
+    Mutation(
+        "no ballot gets more time than the first", 20, ((Proposer, "patience", _impatient),), _far_apart
+    ),
+    Mutation(
+        "answers of all but the last one asked are ignored",
+        60,
+        ((Following, "_was_asked", _last_asked_only),),
+        _far_apart,
     ),
     Mutation("signatures are not checked", 50, ((Entry, "verify", _constant(True)),)),
     Mutation("a ballot is promised before it is durable", 20, ((Acceptor, "prepare", _promise_undurable),)),

@@ -25,6 +25,7 @@ def describe_plan(plan: Plan) -> Iterator[str]:
     network, disk = plan.network, plan.disk
     yield (
         f"network {_milliseconds(network.delay_low)} to {_milliseconds(network.delay_high)}"
+        + (f", every way {_milliseconds(plan.far)} longer" if plan.far else "")
         + _rate("loss", network.loss)
         + _rate("duplicates", network.duplicate)
         + _rate("corrupt", network.corrupt)

@@ -50,18 +50,21 @@ def draw_plan(seed: int, *, members: int | None = None, exchange: bool | None = 
     faults_until = rng.randint(6, 25) * SECOND
     on_exchange = rng.random() < 1 / 8
     misses = 0.0 if rng.random() < 0.93 else rng.choice((0.3, 0.8))
+    nodes = _nodes(rng, count, min(observers, NODES_MAX - count), faults_until)
+    network, disk, config = _network(rng), _disk(rng), _config(rng)
     return Plan(
         seed=seed,
-        nodes=_nodes(rng, count, min(observers, NODES_MAX - count), faults_until),
-        network=_network(rng),
-        disk=_disk(rng),
-        config=_config(rng),
+        nodes=nodes,
+        network=network,
+        disk=disk,
+        config=config,
         discovery_misses=misses,
         real_keys=rng.random() < 1 / 40,
         exchange=on_exchange if exchange is None else exchange,
         faults_until=faults_until,
         core_only=rng.random() < 0.5 and not misses,
-        ops=_ops(rng, count, count + min(observers, NODES_MAX - count), faults_until),
+        ops=_ops(rng, count, len(nodes), faults_until),
+        far=_far(rng, config),
     )
 
 
@@ -104,6 +107,13 @@ def _network(rng: random.Random) -> NetworkPlan:
         loss=_sometimes(rng, lambda: rng.choice((0.01, 0.05, 0.2, 0.4))),
         duplicate=_sometimes(rng, lambda: rng.choice((0.01, 0.1, 0.5))),
         corrupt=_sometimes(rng, lambda: rng.choice((0.001, 0.02, 0.1))),
+    )
+
+
+def _far(rng: random.Random, config: ReplicaConfig) -> int:
+    """Some groups span continents: an answer takes longer than a ballot may. Their limits are no small ones."""
+    return (
+        rng.choice((60, 150, 300)) * MILLISECOND if rng.random() < 1 / 5 and config == ReplicaConfig() else 0
     )
 
 

@@ -81,9 +81,9 @@ class Faults:
         process = world.processes[op.node]
         views = [max(group.views.items())[1] for group in world.history.groups if group.views]
         lost = self._lost | {process.node_id}
-        if process.replica is None or any(
-            2 * (len(lost.intersection(view.node_ids)) + 1) > len(view.node_ids) for view in views
-        ):
+        joining = set() if process.plan.observer else {process.node_id}  # its former self may yet be let in
+        groups = [joining.union(view.node_ids) for view in views]
+        if process.replica is None or any(2 * (len(lost & group) + 1) > len(group) for group in groups):
             return
         self._lost = lost
         world.note(process.name, "loses its disk")

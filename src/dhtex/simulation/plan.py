@@ -6,7 +6,7 @@ microseconds of true time since the start of the run.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from dhtex.replication import ReplicaConfig
 
@@ -28,6 +28,10 @@ class NetworkPlan:
     duplicate: float = 0.0
     corrupt: float = 0.0
     """Bits flip. What still decodes and is protected by signatures is delivered, as by a hostile relay."""
+
+    def farther(self, by: int) -> NetworkPlan:
+        """The same, with every way longer by *by*."""
+        return replace(self, delay_low=self.delay_low + by, delay_high=self.delay_high + by)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -173,6 +177,7 @@ class Plan:
         exchange: the matching engine instead of a hash chain.
         faults_until: from here on the network, the disks and the clocks are well.
         core_only: a minority stays down after that; otherwise every peer comes back.
+        far: every way takes so much longer, also after the faults.
     """
 
     seed: int
@@ -186,4 +191,5 @@ class Plan:
     exchange: bool = False
     faults_until: int
     core_only: bool = False
+    far: int = 0
     ops: tuple[Op, ...]

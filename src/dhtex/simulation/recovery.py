@@ -20,6 +20,8 @@ ROUND_TRIP: Final = 2 * CALM.delay_high + CALM_DISK.sync_high
 """The longest way there and back after the faults, one sync included, microseconds."""
 SETTLE_ROUND_TRIPS: Final = 1_600
 """Everything is final by then: about 30 s, some ten times `suspect_after` plus `ballot_timeout`."""
+FAR_ROUND_TRIPS: Final = 100
+"""So many of the way that is longer come on top where peers are far apart."""
 PROBE_ROUND_TRIPS: Final = 4
 """In a settled group a command is final everywhere by then; two would do, were nothing ever overtaken."""
 _STEP: Final = 50 * MILLISECOND
@@ -36,7 +38,9 @@ class Recovery:
         # Every restart begins at the durable ceiling of the clock, so a crash loop drives a clock ahead.
         restarts = max(process.starts for process in world.processes)
         self._clock_lead = max(0, clock_lead) + restarts * world.plan.config.ceiling_ahead
-        self._patience = SETTLE_ROUND_TRIPS * ROUND_TRIP + self._clock_lead
+        far = 2 * world.plan.far
+        self._round_trip = ROUND_TRIP + far
+        self._patience = SETTLE_ROUND_TRIPS * ROUND_TRIP + FAR_ROUND_TRIPS * far + self._clock_lead
         self._core = [process for process in world.processes if process.node_id not in world.liars]
 
     def run(self) -> tuple[int, int]:
@@ -62,7 +66,7 @@ class Recovery:
     def _settle(self) -> int:
         world = self._world
         begin = world.now
-        patience = self._patience + self._backlog() * ROUND_TRIP
+        patience = self._patience + self._backlog() * self._round_trip
         while (trouble := self._trouble()) is not None:
             if world.now - begin >= patience:
                 raise Violation(
@@ -91,7 +95,7 @@ class Recovery:
     def _heal(self) -> None:
         world = self._world
         world.note("", "faults stop")
-        world.network.plan = CALM
+        world.network.plan = CALM.farther(world.plan.far)
         world.network.mend_all()
         world.board.sees_all()
         for process in world.processes:
@@ -113,7 +117,7 @@ class Recovery:
         world.rng.shuffle(alive)
         spare = (len(members) - 1) // 2
         self._submit_everywhere()
-        world.run_until(world.now + world.rng.randrange(2 * ROUND_TRIP))
+        world.run_until(world.now + world.rng.randrange(2 * self._round_trip))
         for process in alive:
             if process.plan.observer:
                 lost = world.rng.random() < 0.5
@@ -183,7 +187,7 @@ class Recovery:
         begin = world.now
         self._submit_everywhere()
         while (trouble := self._trouble(observers=False)) is not None:
-            if world.now - begin >= PROBE_ROUND_TRIPS * ROUND_TRIP:
+            if world.now - begin >= PROBE_ROUND_TRIPS * self._round_trip:
                 raise Violation(
                     "round-trips",
                     f"{trouble}, {PROBE_ROUND_TRIPS} round trips after a submission in a settled group",

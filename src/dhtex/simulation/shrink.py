@@ -107,6 +107,8 @@ def _calmer(plan: Plan) -> Iterator[Plan]:
         yield replace(plan, core_only=False)
     if plan.discovery_misses:
         yield replace(plan, discovery_misses=0.0)
+    if plan.far:
+        yield replace(plan, far=0)
     if plan.real_keys:
         yield replace(plan, real_keys=False)
     if len(plan.nodes) > 1:

@@ -82,7 +82,7 @@ class World:
             self.durability.final,
             1 if not plan.discovery_misses else len(plan.nodes),
         )
-        self.network = Network(plan.network, self.rng, self.schedule, self._deliver)
+        self.network = Network(plan.network.farther(plan.far), self.rng, self.schedule, self._deliver)
         self.board = Board(self.rng, plan.discovery_misses)
         self.events = 0
         self._heap: list[tuple[int, int, Callable[[Any], None], Any]] = []
