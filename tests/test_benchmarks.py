@@ -43,3 +43,16 @@ async def test_a_newcomer_takes_a_snapshot_when_the_beginning_is_gone() -> None:
     output, _ = await process.communicate()
     assert process.returncode == 0, output.decode()
     assert b"150,000" in output
+
+
+async def test_virtual_time_is_measured() -> None:
+    process = await asyncio.create_subprocess_exec(
+        sys.executable,
+        BENCHMARKS / "simulation.py",
+        *("--seconds", "4"),
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.STDOUT,
+    )
+    output, _ = await process.communicate()
+    assert process.returncode == 0, output.decode()
+    assert b"simulated seconds per second of one core" in output

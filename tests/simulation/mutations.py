@@ -24,7 +24,7 @@ from dhtex.replication.submission import Submissions
 from dhtex.replication.values import NO_BALLOT, make_view
 from dhtex.replication.watching import Watching
 from dhtex.simulation import Plan
-from dhtex.simulation.plan import MILLISECOND, SECOND, Crash, Op, Pause, Submit, Wipe
+from dhtex.simulation.plan import MILLISECOND, SECOND, Crash, Leave, Op, Pause, Rejoin, Submit, Wipe
 from simulation.liars import draw_liar, with_a_liar
 
 Replacement = Callable[[Any], Any]
@@ -307,6 +307,15 @@ def _deaf_to_time(original: Any) -> Any:
     return append
 
 
+def _late_vote(original: Any) -> Any:
+    """A vote that its disk took longer for than its view lasted goes out as one of the next view."""
+
+    def promise(self: Acceptor, view: Any, *arguments: Any) -> None:
+        original(self, self._core.view, *arguments)
+
+    return promise
+
+
 def _impatient(original: Any) -> Any:
     return property(lambda self: self._core.config.ballot_timeout)
 
@@ -316,6 +325,29 @@ def _last_asked_only(original: Any) -> Any:
         return self._is_answer(sender) and bool(original(self, sender))
 
     return was_asked
+
+
+def _comings_and_goings(plan: Plan) -> Plan:
+    """Members leave and come back all the time, two at once every now and then; much is late, disks stall."""
+    members = [index for index, node in enumerate(plan.nodes) if not node.observer]
+    ops: list[Op] = [*[op for op in plan.ops if isinstance(op, Submit)][:20]]
+    for turn, at in enumerate(range(2 * SECOND, plan.faults_until, 600 * MILLISECOND)):
+        for other in range(1 + (turn % 3 == 0)):
+            node = members[(turn + other) % len(members)]
+            ops.append(Leave(at=at, node=node))
+            ops.append(Rejoin(at=at + (300 + 97 * turn % 900) * MILLISECOND, node=node))
+    network = replace(
+        plan.network,
+        delay_low=1 * MILLISECOND,
+        delay_high=20 * MILLISECOND,
+        tail_rate=0.1,
+        tail=1500 * MILLISECOND,
+        loss=0.1,
+        duplicate=0.3,
+    )
+    disk = replace(plan.disk, stall_rate=0.02, stall=800 * MILLISECOND)
+    ordered = tuple(sorted(ops, key=lambda op: op.at))
+    return replace(plan, ops=ordered, network=network, disk=disk, far=0, discovery_misses=0.0)
 
 
 def _far_apart(plan: Plan) -> Plan:
@@ -426,6 +458,12 @@ MUTATIONS = (
     Mutation("timestamps of others are not observed", 20, ((Core, "append", _deaf_to_time),)),
     Mutation(
         "no ballot gets more time than the first", 20, ((Proposer, "patience", _impatient),), _far_apart
+    ),
+    Mutation(
+        "a vote of one view goes out in the next",
+        100,
+        ((Acceptor, "_promise", _late_vote),),
+        _comings_and_goings,
     ),
     Mutation(
         "answers of all but the last one asked are ignored",

@@ -339,7 +339,8 @@ class Replica:
             return
         self._succession.progress()
         if core.phase is Phase.ACTIVE:
-            self._ordering.advance()
+            if core.view_log is not None and core.view_log.unfinal():
+                self._ordering.advance()
             self._ordering.issue()
             view_log = core.view_log
             if view_log is not None and view_log.unfinal():

@@ -201,7 +201,7 @@ class Watching:
         """True when this member would leave somebody out, or let somebody in. Not without a quorum: it
         cannot.
         """
-        if not self._quorum:
+        if not self._quorum or not (self.joiners or self._unfit() or self._leaving(view_log)):
             return False
         return set(self.members(view_log, frozenset())) != set(view_log.view.members)
 
@@ -213,9 +213,7 @@ class Watching:
         them vanish.
         """
         core, view = self._core, view_log.view
-        leaving = {place for place, report in enumerate(view_log.reports) if report.flags & Flag.LEAVING}
-        if core.leaving:
-            leaving.add(view_log.me)
+        leaving = self._leaving(view_log)
         replaced = {
             view.index[n] for n, j in self.joiners.items() if n in view.index and j.member not in view.members
         }
@@ -234,6 +232,11 @@ class Watching:
             key=lambda joiner: joiner.member.node_id,
         )
         return (*stay, *(joiner.member for joiner in fresh[: max(room, 0)]))
+
+    def _leaving(self, view_log: ViewLog) -> set[int]:
+        """Places of the members that want to be left out."""
+        leaving = {place for place, report in enumerate(view_log.reports) if report.flags & Flag.LEAVING}
+        return leaving | {view_log.me} if self._core.leaving else leaving
 
     def _only_silent(self, place: int) -> bool:
         """Suspected for silence alone: an answer takes that back."""
