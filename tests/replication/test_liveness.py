@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from functools import partial
 
+import msgpack
 import pytest
 
 from dhtex.replication import Now, Replica, ReplicaConfig
-from dhtex.replication.effects import Destination
-from replication.cluster import MS, SECOND, Cluster, Network
+from dhtex.replication.effects import Destination, Role
+from dhtex.replication.messages import Join, decode
+from replication.cluster import MS, SECOND, Cluster, Network, Node
 
 
 @pytest.mark.parametrize("size", [3, 5])
@@ -47,6 +49,52 @@ def test_newcomers_catch_up_where_an_answer_takes_longer_than_the_next_word_that
         node.do(partial(_join_through, [other.contact for other in cluster.nodes if other is not node]))
     formed = cluster.run(15 * SECOND, lambda: cluster.agreed_members(cluster.nodes))
     assert formed, "\n".join(cluster.roles())
+
+
+def _asks_to_join(cluster: Cluster, newcomer: Node) -> bool:
+    """Run until *newcomer* has sent a request."""
+    asked: list[Join] = []
+    transmit = cluster.transmit
+
+    def watch(sender: Node, to: Destination, frame: bytes) -> None:
+        message = decode(*msgpack.unpackb(frame))
+        if sender is newcomer and isinstance(message, Join):
+            asked.append(message)
+        transmit(sender, to, frame)
+
+    cluster.transmit = watch  # type: ignore[method-assign]  # an ear on the line
+    return cluster.run(5 * SECOND, lambda: bool(asked))
+
+
+@pytest.mark.parametrize("later", [0, 60 * MS, 140 * MS])
+def test_a_newcomer_that_goes_while_it_is_let_in_leaves_nobody_waiting_for_it(later: int) -> None:
+    """A group of one that takes in a second cannot go on without it, nor put it out again."""
+    cluster = Cluster(1, 2, network=Network(delay=5 * MS, jitter=0))
+    founder, newcomer = cluster.nodes
+    founder.do(lambda replica, now: replica.found(now))
+    cluster.run(100 * MS)
+    newcomer.do(lambda replica, now: replica.join([founder.contact], now))
+    assert _asks_to_join(cluster, newcomer)
+    cluster.run(later)
+    newcomer.do(lambda replica, now: replica.leave(now))
+    assert cluster.run(SECOND, lambda: newcomer.replica.role is Role.LEFT)
+    newcomer.crash()
+    cluster.run(3 * SECOND)
+    cluster.submit(founder)
+    assert cluster.run(SECOND, lambda: founder.replica.position == 1), "\n".join(cluster.roles())
+
+
+def test_a_newcomer_whose_request_is_forgotten_goes() -> None:
+    cluster = Cluster(1, 2)
+    founder, newcomer = cluster.nodes
+    founder.do(lambda replica, now: replica.found(now))
+    cluster.run(100 * MS)
+    newcomer.do(lambda replica, now: replica.join([founder.contact], now))
+    assert _asks_to_join(cluster, newcomer)
+    cluster.partition([founder], [newcomer])
+    newcomer.do(lambda replica, now: replica.leave(now))
+    assert newcomer.replica.role is Role.JOINING
+    assert cluster.run(3 * SECOND, lambda: newcomer.replica.role is Role.LEFT)
 
 
 def _join_through(contacts: list[Destination], replica: Replica, now: Now) -> None:

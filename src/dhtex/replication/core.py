@@ -162,7 +162,7 @@ class Core:
                 return Role.STOPPED
             case Phase.FOLLOWING:
                 if self.wish is Wish.LEAVE:
-                    return Role.MEMBER
+                    return Role.MEMBER if self._role is Role.FROZEN else self._role
                 if self.wish is not Wish.MEMBER:
                     return Role.OBSERVING
                 return Role.EVICTED if self.was_member else Role.JOINING

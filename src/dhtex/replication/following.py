@@ -90,7 +90,8 @@ class Following:
         self._download: Download | None = None
         self._join_at = NEVER
         self._head = 0
-        self._started_at = 0
+        self._asked_to_join: tuple[int, int] = (0, -NEVER)  # in which view, and when last
+        self._goes_at = NEVER
         self.deadline = NEVER
 
     def start(self, at: int | None = None) -> None:
@@ -98,8 +99,9 @@ class Following:
         self._asked = None
         self._asked_of.clear()
         self._download = None
-        self._started_at = self._core.now.monotonic
-        self.deadline = self._started_at if at is None else at
+        now = self._core.now.monotonic
+        self._goes_at = now + self._core.config.stalled_after
+        self.deadline = now if at is None else at
 
     def nudge(self) -> None:
         """There is news: ask somebody else at once, unless a snapshot or an answer may be on its way."""
@@ -135,7 +137,7 @@ class Following:
         if core.full:
             self.deadline = now + core.config.follow_timeout
             return
-        if self._leaves and now - self._started_at >= core.config.stalled_after:
+        if self._leaves and now >= self._goes_at:
             self.leave()
             return
         if now >= self._join_at:
@@ -174,7 +176,8 @@ class Following:
         again = self._asked_at + config.follow_timeout
         if self._download is not None:
             again = min(again, now + config.resend_interval)
-        self.deadline = max(min(again, self._join_at), now + 1)
+        goes_at = self._goes_at if self._leaves else NEVER
+        self.deadline = max(min(again, self._join_at, goes_at), now + 1)
 
     # -- answers ---------------------------------------------------------------------------------------------
 
@@ -290,7 +293,7 @@ class Following:
         """True for one that left the view by its own wish and waits to hear that the others know.
 
         Until then they may need it: it may have been the only one to learn the decision, and part of every
-        majority that could make it again.
+        majority that could make it again. True, too, for one that asked to join and would rather not have.
         """
         return self._core.wish is Wish.LEAVE and self._core.phase is Phase.FOLLOWING
 
@@ -299,6 +302,7 @@ class Following:
         view = self._core.view
         return (
             self._leaves
+            and not self.may_be_let_in
             and view is not None
             and node_id in view.index
             and answer.lineage == self._core.lineage
@@ -309,6 +313,24 @@ class Following:
         """The others know: go."""
         self._core.enter(Phase.LEFT)
         self.stop()
+
+    @property
+    def may_be_let_in(self) -> bool:
+        """True while a request to join may still be answered by a view that lists this peer, and waits for it."""
+        core, (view, at) = self._core, self._asked_to_join
+        return (
+            core.view is not None and core.view.number == view and core.now.monotonic < self._forgotten_at(at)
+        )
+
+    def _forgotten_at(self, asked_at: int) -> int:
+        """Nobody remembers a request any more, and no ballot is under way for it."""
+        return asked_at + self._core.config.joiner_memory + self._core.config.ballot_timeout
+
+    def leave_unless_let_in(self) -> None:
+        """Go when the request to join is forgotten; if it is granted before, leave as members do."""
+        self._goes_at = self._forgotten_at(self._asked_to_join[1])
+        self._join_at = NEVER
+        self._rearm()
 
     # -- joining ---------------------------------------------------------------------------------------------
 
@@ -326,6 +348,7 @@ class Following:
         core = self._core
         self._join_at = core.now.monotonic + 4 * core.config.resend_interval
         if core.view is not None:
+            self._asked_to_join = (core.view.number, core.now.monotonic)
             core.others = core.destinations(core.view.members)
             core.broadcast(
                 Join(core.lineage, core.view.number, core.myself(), core.now.wall, core.ledger.position)

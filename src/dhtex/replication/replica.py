@@ -273,7 +273,9 @@ class Replica:
         if core.wish is Wish.LEAVE:
             return  # it is under way; asked twice, it must still wait until the others know
         core.wish = Wish.LEAVE
-        if not core.is_member and core.phase is not Phase.STOPPED:
+        if core.phase is Phase.FOLLOWING and self._following.may_be_let_in:
+            self._following.leave_unless_let_in()
+        elif not core.is_member and core.phase is not Phase.STOPPED:
             self._following.stop()
             core.enter(Phase.LEFT)
         self._progress()
