@@ -32,7 +32,7 @@ def test_several_processes() -> None:
 def test_a_time_budget_ends_the_hunt() -> None:
     result = CliRunner().invoke(simulate, ["--seconds", "0"])
     assert result.exit_code == 0
-    assert result.stdout.startswith("1 seeds passed")
+    assert result.stdout.startswith("1 seed passed")
 
 
 def test_seeds_of_a_text() -> None:

@@ -116,7 +116,7 @@ def _hunt(console: Console, outcomes: Iterable[Outcome], total: int) -> Failure 
             progress.update(task, advance=1, rate=f"{rate:.1f} seeds/s")
     lasted = max(time.monotonic() - begin, 1e-9)
     click.echo(
-        f"{done:,} seeds passed in {lasted:.1f} s: {done / lasted:.1f} seeds per second, "
+        f"{done:,} {'seed' if done == 1 else 'seeds'} passed in {lasted:.1f} s: {done / lasted:.1f} seeds per second, "
         f"{simulated / 1e6:,.0f} simulated seconds ({simulated / 1e6 / lasted:,.0f} a second), "
         f"{positions:,} final commands"
     )
