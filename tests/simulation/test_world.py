@@ -5,11 +5,14 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from dataclasses import replace
 from functools import partial
 
 import pytest
 
+from dhtex.replication import Now, Replica
 from dhtex.simulation import Canary, Failure, Violation, World, describe_plan, draw_plan, shrink, timeline
+from dhtex.simulation.timepieces import EPOCH
 
 _REPORT = "from dhtex.simulation import World, draw_plan; print(World(draw_plan(3, members=3)).run())"
 
@@ -75,6 +78,21 @@ def test_the_canary_is_caught_shrunk_and_told() -> None:
     moments = timeline(small, make_world)
     assert moments[-1].name == "!!"
     assert str(small.violation) == moments[-1].text
+
+
+def test_memory_that_is_given_back_later_counts() -> None:
+    class Hoarder(Replica):
+        """Holds much until the faults end."""
+
+        def tick(self, now: Now) -> None:
+            self.hoard = bytes(8 << 20) if now.wall < EPOCH + plan.faults_until else b""
+            super().tick(now)
+
+    drawn = draw_plan(7)
+    on_time = tuple(replace(node, skew=0, drift_ppm=0) for node in drawn.nodes)
+    plan = replace(drawn, ops=(), nodes=on_time, core_only=True)
+    with pytest.raises(Violation, match="memory-bound"):
+        World(plan, replica_class=Hoarder).run()
 
 
 def test_an_error_of_the_replica_is_a_violation() -> None:

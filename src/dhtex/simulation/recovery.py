@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Final
 from dhtex.identity import short_id
 from dhtex.replication import View
 from dhtex.replication.effects import Role
-from dhtex.simulation.checks import BoundsChecker, Violation
+from dhtex.simulation.checks import Violation
 from dhtex.simulation.plan import MILLISECOND, SECOND, DiskPlan, NetworkPlan
 
 if TYPE_CHECKING:
@@ -58,9 +58,7 @@ class Recovery:
             self._take_minority_away()
             settled_after = max(settled_after, self._settle())
         probe = self._probe()
-        for process in self._core:
-            if process.replica is not None:
-                BoundsChecker.weigh(process.name, process.replica, world.history.commands_submitted)
+        world.weigh(self._core)
         return settled_after, probe
 
     def _settle(self) -> int:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import heapq
 import random
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -159,6 +159,7 @@ class World:
             if op.at < plan.faults_until:
                 self.schedule(op.at, faults.happen, op)
         self.run_until(plan.faults_until)
+        self.weigh(self.processes)  # while most is pending, or kept for those who are away
         settled_after, probe = Recovery(self, faults.clock_lead).run()
         return Report(
             simulated=self.now,
@@ -175,6 +176,12 @@ class World:
         """Keep the last moments for a timeline; *messages* asks for every datagram, too."""
         names: dict[bytes, str] = {process.node_id: process.name for process in self.processes}
         self.trace = Trace(names, moments_max, messages)
+
+    def weigh(self, processes: Iterable[Process]) -> None:
+        """Demand of those that are up that they hold no more than their share of memory."""
+        for process in processes:
+            if process.replica is not None:
+                BoundsChecker.weigh(process.name, process.replica, self.history.commands_submitted)
 
     # -- what peers report -----------------------------------------------------------------------------------
 
