@@ -7,11 +7,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 from unittest.mock import patch
 
-from dhtex.replication import DurableState, Entry, ReplicaConfig, View, recovery, replica
+from dhtex.replication import DurableState, Entry, View, recovery, replica
 from dhtex.replication.core import Core, Phase
 from dhtex.replication.effects import Finalized
 from dhtex.replication.finality import ViewLog
@@ -24,8 +24,8 @@ from dhtex.replication.submission import Submissions
 from dhtex.replication.values import NO_BALLOT, make_view
 from dhtex.replication.watching import Watching
 from dhtex.simulation import Plan
-from dhtex.simulation.plan import MILLISECOND, SECOND, Crash, Leave, Op, Pause, Rejoin, Submit, Wipe
 from simulation.liars import draw_liar, with_a_liar
+from simulation.provoked import comings_and_goings, duels, far_apart, lost_disks
 
 Replacement = Callable[[Any], Any]
 
@@ -327,65 +327,6 @@ def _last_asked_only(original: Any) -> Any:
     return was_asked
 
 
-def _comings_and_goings(plan: Plan) -> Plan:
-    """Members leave and come back all the time, two at once every now and then; much is late, disks stall."""
-    members = [index for index, node in enumerate(plan.nodes) if not node.observer]
-    ops: list[Op] = [*[op for op in plan.ops if isinstance(op, Submit)][:20]]
-    for turn, at in enumerate(range(2 * SECOND, plan.faults_until, 600 * MILLISECOND)):
-        for other in range(1 + (turn % 3 == 0)):
-            node = members[(turn + other) % len(members)]
-            ops.append(Leave(at=at, node=node))
-            ops.append(Rejoin(at=at + (300 + 97 * turn % 900) * MILLISECOND, node=node))
-    network = replace(
-        plan.network,
-        delay_low=1 * MILLISECOND,
-        delay_high=20 * MILLISECOND,
-        tail_rate=0.1,
-        tail=1500 * MILLISECOND,
-        loss=0.1,
-        duplicate=0.3,
-    )
-    disk = replace(plan.disk, stall_rate=0.02, stall=800 * MILLISECOND)
-    ordered = tuple(sorted(ops, key=lambda op: op.at))
-    return replace(plan, ops=ordered, network=network, disk=disk, far=0, discovery_misses=0.0)
-
-
-def _far_apart(plan: Plan) -> Plan:
-    """Answers take longer than a ballot may at first."""
-    return replace(plan, far=300 * MILLISECOND, config=ReplicaConfig(ballot_timeout=400 * MILLISECOND))
-
-
-def _duels(plan: Plan) -> Plan:
-    """Ballots compete: everybody is hasty, much is lost or late, and every second somebody is suspected."""
-    config = replace(
-        plan.config,
-        rank_delay=5 * MILLISECOND,
-        gather_time=1 * MILLISECOND,
-        ballot_timeout=70 * MILLISECOND,
-        resend_interval=15 * MILLISECOND,
-        suspect_after=400 * MILLISECOND,
-        heartbeat_interval=100 * MILLISECOND,
-    )
-    network = replace(
-        plan.network, delay_low=1_000, delay_high=9_000, loss=0.3, tail_rate=0.3, tail=200 * MILLISECOND
-    )
-    ops: list[Op] = [
-        Pause(at=at, node=at // SECOND % len(plan.nodes), lasts=600 * MILLISECOND)
-        for at in range(2 * SECOND, plan.faults_until, SECOND)
-    ]
-    ops += [op for op in plan.ops if isinstance(op, Submit)]
-    return replace(plan, config=config, network=network, far=0, ops=tuple(sorted(ops, key=lambda op: op.at)))
-
-
-def _lost_disks(plan: Plan) -> Plan:
-    """Every crash takes the disk along, and the peer is back at once."""
-    ops = (
-        Wipe(at=op.at, node=op.node, lasts=50 * MILLISECOND) if isinstance(op, Crash) else op
-        for op in plan.ops
-    )
-    return replace(plan, ops=tuple(ops))
-
-
 MUTATIONS = (
     Mutation("final without a majority", 20, ((ViewLog, "is_held", _constant(True)),)),
     Mutation("final without stability", 20, ((ViewLog, "stable", _constant(2**62)),)),
@@ -434,13 +375,13 @@ MUTATIONS = (
     Mutation("ballots are not durable", 20, ((Acceptor, "_save", _forget_ballot),)),
     Mutation("the floor is not observed", 100, ((Core, "observe", _ignore_floor),)),
     Mutation("accepted under an older ballot", 200, ((Acceptor, "accept", _old_ballot),)),
-    Mutation("an accepted value is not proposed again", 200, ((Proposer, "promise", _fresh_value),), _duels),
+    Mutation("an accepted value is not proposed again", 200, ((Proposer, "promise", _fresh_value),), duels),
     Mutation("sent before durable", 20, ((Ordering, "issue", _send_first),)),
     Mutation("a promise above the entry being written", 50, ((Core, "status", _promise_too_much),)),
     Mutation("void commands are forgotten", 50, ((Submissions, "requeue", _lose_void),)),
     Mutation("the own clock counts beyond its ceiling", 50, ((Core, "own_promise", _own_clock),)),
     Mutation(
-        "an empty disk may act for its former self", 100, ((View, "has", _any_incarnation),), _lost_disks
+        "an empty disk may act for its former self", 100, ((View, "has", _any_incarnation),), lost_disks
     ),
     Mutation("half of the members is a majority", 50, ((View, "majority", _half),)),
     Mutation(
@@ -456,20 +397,18 @@ MUTATIONS = (
     Mutation("void commands queue up behind later ones", 100, ((Submissions, "requeue", _to_the_end),)),
     Mutation("an entry for a time that was promised", 5, ((Core, "tick_clock", _same_time_again),)),
     Mutation("timestamps of others are not observed", 20, ((Core, "append", _deaf_to_time),)),
-    Mutation(
-        "no ballot gets more time than the first", 20, ((Proposer, "patience", _impatient),), _far_apart
-    ),
+    Mutation("no ballot gets more time than the first", 20, ((Proposer, "patience", _impatient),), far_apart),
     Mutation(
         "a vote of one view goes out in the next",
         100,
         ((Acceptor, "_promise", _late_vote),),
-        _comings_and_goings,
+        comings_and_goings,
     ),
     Mutation(
         "answers of all but the last one asked are ignored",
         60,
         ((Following, "_was_asked", _last_asked_only),),
-        _far_apart,
+        far_apart,
     ),
     Mutation("signatures are not checked", 50, ((Entry, "verify", _constant(True)),)),
     Mutation("a ballot is promised before it is durable", 20, ((Acceptor, "prepare", _promise_undurable),)),
