@@ -113,7 +113,7 @@ def _network(rng: random.Random) -> NetworkPlan:
 def _far(rng: random.Random, config: ReplicaConfig) -> int:
     """Some groups span continents: an answer takes longer than a ballot may. Their limits are no small ones."""
     return (
-        rng.choice((60, 150, 300)) * MILLISECOND if rng.random() < 1 / 5 and config == ReplicaConfig() else 0
+        rng.choice((60, 150, 200)) * MILLISECOND if rng.random() < 1 / 5 and config == ReplicaConfig() else 0
     )
 
 
