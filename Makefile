@@ -69,17 +69,17 @@ model:  ## check the formal model of the order (needs spin and a C compiler)
 
 check: lint types imports test  ## everything CI runs
 
-# matching-engine needs Python 3.12; the rivals stay out of the project's own environment. A name on the path may be a
-# shim that starts nothing, so each is tried.
+# matching-engine needs Python 3.12, so its comparison has an environment of its own. A name on the path may be a shim that
+# starts nothing, so each is tried.
 BENCH_PYTHON ?= $(firstword $(foreach python,python3.13 python3.12 $(wildcard $(HOME)/.pyenv/versions/3.1[23].*/bin/python3),$(shell $(python) -c '' 2>/dev/null && echo $(python))) $(PYTHON))
 bench-matching:  ## the matching engine beside others from PyPI, and the plot of its cost
-	@test -x .venv-bench/bin/python || $(BENCH_PYTHON) -m venv .venv-bench
-	@.venv-bench/bin/python -m pip install --quiet --disable-pip-version-check msgpack matplotlib pyorderbook \
+	@test -x .venv-matching/bin/python || $(BENCH_PYTHON) -m venv .venv-matching
+	@.venv-matching/bin/python -m pip install --quiet --disable-pip-version-check msgpack matplotlib pyorderbook \
 		lightmatchingengine order-matching pandera polars
-	@.venv-bench/bin/python -m pip install --quiet --disable-pip-version-check matching-engine \
+	@.venv-matching/bin/python -m pip install --quiet --disable-pip-version-check matching-engine \
 		|| echo "matching-engine needs Python 3.12; say which with: make BENCH_PYTHON=python3.12 bench-matching"
-	@PYTHONPATH=src .venv-bench/bin/python benchmarks/matching.py --json .venv-bench/figures.json
-	@.venv-bench/bin/python benchmarks/plot_matching.py .venv-bench/figures.json docs/explanation/matching-cost.svg
+	@PYTHONPATH=src .venv-matching/bin/python benchmarks/matching.py --json .venv-matching/figures.json
+	@.venv-matching/bin/python benchmarks/plot_matching.py .venv-matching/figures.json docs/explanation/matching-cost.svg
 
 BENCH_OPTIONS ?=
 bench-replication:  ## orders final on three processes, beside PySyncObj, JetStream and etcd (BENCH_OPTIONS="--uvloop")
@@ -95,4 +95,4 @@ bench-grape:  ## a Grape beside the original from npm (needs wrk; node and npm f
 	@.venv-bench/bin/python benchmarks/grape.py $(BENCH_OPTIONS)
 
 clean:  ## remove what the other commands made
-	@rm -rf $(VENV) .venv-bench $(VENV)-lowest .coverage* htmlcov .mypy_cache .ruff_cache .import_linter_cache .pytest_cache .hypothesis dist
+	@rm -rf $(VENV) .venv-bench .venv-matching $(VENV)-lowest .coverage* htmlcov .mypy_cache .ruff_cache .import_linter_cache .pytest_cache .hypothesis dist

@@ -178,8 +178,9 @@ class _Member:
 
 def main() -> None:
     """A child."""
-    # Sending each at once it sends many twice, and says of every repeated one that it was taken out again.
-    logging.getLogger("pysyncobj").setLevel(logging.ERROR)
+    # Sending each at once it sends many twice, and says of every repeated one that it took out what it had applied: a
+    # critical message, hundreds of times. The figures would drown in it; docs/explanation/performance.md tells of it.
+    logging.getLogger("pysyncobj").setLevel(logging.CRITICAL + 1)
     member = _Member(json.loads(sys.argv[1]))
     for line in sys.stdin:
         question = json.loads(line)

@@ -29,9 +29,8 @@ def leaves(group: click.Group, words: tuple[str, ...] = ()) -> dict[str, click.C
 COMMANDS = leaves(main)
 
 
-def rows(name: str, command: click.Command) -> list[str]:
+def rows(command: click.Command) -> list[str]:
     """What the page says of each option: spellings, default, environment variable."""
-    prefix = "DHTEX_" + name.upper().replace(" ", "_")
     told = []
     for option in command.params:
         if not isinstance(option, click.Option):
@@ -39,11 +38,7 @@ def rows(name: str, command: click.Command) -> list[str]:
         spellings = ", ".join(f"`{text}`" for text in (*option.opts, *option.secondary_opts))
         shown = isinstance(option.default, str | int) and not option.is_flag and option.default != ""
         default = f"`{option.default}`" if shown else ""
-        variables = ", ".join(
-            f"`{prefix}_{text[2:].upper().replace('-', '_')}`"
-            for text in option.opts
-            if text.startswith("--")
-        )
+        variables = ", ".join(f"`{variable}`" for variable in option.envvar or ())
         told.append(f"| {spellings} | {default} | {variables} |")
     return told
 
@@ -53,7 +48,7 @@ def test_every_option_is_told_with_its_default_and_variable(name: str) -> None:
     assert f"## dhtex {name}\n" in PAGE
     section = PAGE.split(f"## dhtex {name}\n")[1].split("\n## ")[0]
     told = [line.rsplit("|", 2)[0] + "|" for line in section.splitlines() if line.startswith("| `")]
-    assert told == rows(name, COMMANDS[name])
+    assert told == rows(COMMANDS[name])
 
 
 def test_no_command_is_told_that_is_not_there() -> None:

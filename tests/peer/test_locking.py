@@ -140,9 +140,11 @@ async def test_a_lease_that_is_renewed_lasts_and_one_that_ended_is_told() -> Non
         log.apply()
         with pytest.raises(LockLost, match="others may have held it"):
             await renewal
-        await stack.aclose()
+        assert (await log.next_request()).lease == 0, "it would be granted to nobody"
         log.apply()
         assert log.table.holder("x") is None
+        with pytest.raises(LockLost):
+            await held.renew()
 
 
 async def test_a_queue_that_is_full_refuses() -> None:

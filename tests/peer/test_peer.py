@@ -147,7 +147,7 @@ async def test_the_journal_of_a_peer_that_left_is_as_far_as_the_peer_was(tmp_pat
     assert (found.position, found.digest) == (last.number, last.digest)
 
 
-@pytest.mark.parametrize("step", ["tick", "persisted"])
+@pytest.mark.parametrize("step", ["tick", "persisted", "storage_full"])
 async def test_a_bug_below_ends_the_peer_rather_than_its_timer(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, step: str
 ) -> None:
@@ -157,12 +157,26 @@ async def test_a_bug_below_ends_the_peer_rather_than_its_timer(
     async with Peer("BTC-USD") as peer:
         monkeypatch.setattr(Replica, step, broken)
         order = peer.submit(Place(Side.BUY, 1, 100))
+        if step == "storage_full":
+            peer._on_full("the disk is full")  # as the journal tells, in a callback of the loop
         assert "please report it" in str(await peer.failure())
         with pytest.raises(NotRunning):
             await order.final()
         with pytest.raises(DhtexError, match="invariant broken"):
             await peer.buy("1", price="1")
     assert [record.name for record in caplog.records] == ["dhtex.peer.peer"]
+
+
+async def test_a_bug_in_what_others_say_ends_the_peer(grape: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("dhtex.peer.peer.LEAVE_TIMEOUT_S", 0.05)
+    async with Peer("BTC-USD", bootstrap=[grape]) as alice, Peer("BTC-USD", bootstrap=[grape]) as bob:
+
+        def broken(*_: object) -> None:
+            raise RuntimeError("invariant broken")
+
+        monkeypatch.setattr(alice.replica, "receive", broken)
+        bob.submit(Place(Side.BUY, 1, 100))
+        assert "please report it" in str(await alice.failure())
 
 
 async def test_the_group_is_told_of_and_leaving_is_no_suspicion(grape: str) -> None:

@@ -77,6 +77,7 @@ def test_a_newcomer_that_goes_while_it_is_let_in_leaves_nobody_waiting_for_it(la
     assert _asks_to_join(cluster, newcomer)
     cluster.run(later)
     newcomer.do(lambda replica, now: replica.leave(now))
+    newcomer.do(lambda replica, now: replica.join([founder.contact], now))  # by a look-up that was under way
     assert cluster.run(SECOND, lambda: newcomer.replica.role is Role.LEFT)
     newcomer.crash()
     cluster.run(3 * SECOND)

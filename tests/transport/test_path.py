@@ -5,11 +5,12 @@ from __future__ import annotations
 import time
 
 from dhtex.identity import Identity
-from dhtex.transport.codec import Ack, FrameEncoder, Notification, join_frames
+from dhtex.transport.codec import Ack, FrameEncoder, Notification, Resync, join_frames
 from dhtex.transport.datagram import HEADER_SIZE
 from dhtex.transport.limits import MESSAGE_LIFE
 from dhtex.transport.link import ACK_DELAY, ADDRESS_TRUST
 from dhtex.transport.path import AMPLIFICATION_MAX, PING_EVERY, SPENT_PAUSE
+from dhtex.transport.replay import WINDOW
 from transport.support import ALICE, BOB, WALL, Wire
 from transport.test_hostile import Target, boxed
 from transport.test_link import ELSEWHERE
@@ -110,6 +111,20 @@ def test_what_was_never_seen_cannot_be_acknowledged() -> None:
     guesses = [encoder.ack(Ack(WALL + 127 * step, (1 << 128) - 1)) for step in range(300)]
     _, datagram = alice.link._seal(guesses)
     bob.hear(datagram, 0.001, source=alice.address)
+    assert bob.link.path.is_doubted
+
+
+def test_who_names_our_next_number_cannot_acknowledge_it_unseen() -> None:
+    """A RESYNC says above what we have to go on: what we send then is not the number it implies."""
+    alice, bob, _ = newcomer()
+    highest = WALL + (1 << 40)
+    _, resync = alice.link._seal([alice.encoder.resync(Resync(highest))])
+    bob.hear(resync, 0.001, source=alice.address)
+    bob.say(2, b"x" * 60_000, now=0.001)
+    assert bob.out(0.001)
+    _, forged = alice.link._seal([alice.encoder.ack(Ack(highest + WINDOW + 128, (1 << 128) - 1))])
+    bob.hear(forged, 0.002, source=alice.address)
+    assert bob.counters["resynced"] == 1
     assert bob.link.path.is_doubted
 
 

@@ -51,7 +51,7 @@ class _Commands(click.Group):
 
             end_output()
             where = f" ({error.filename})" if error.filename else ""
-            said = error.strerror or str(error)
+            said = error.strerror or str(error) or "it took too long"
             click.echo(f"dhtex: the system says: {said}{where}; see to it, then call again", err=True)
             sys.exit(1)
 

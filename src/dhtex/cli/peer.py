@@ -68,7 +68,7 @@ _DURABILITY: Final = click.Choice(("fsync", "os"))
 @click.option(
     "--api-public",
     is_flag=True,
-    help="Serve it on --host, where anybody can trade as this peer; else on loopback.",
+    help="Serve it, and Grenache clients, on --host, where anybody can trade as this peer; else on loopback.",
 )
 @click.option("--api-name", multiple=True, help="A host name under which clients reach the API; repeatable.")
 @click.option(

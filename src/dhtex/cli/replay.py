@@ -26,9 +26,8 @@ from dhtex.matching.scenario import parse, play
 
 _GZIP_MAGIC = b"\x1f\x8b"
 _SQLITE_MAGIC = b"SQLite format 3\0"
-_LINE_MAX = (
-    1 << 26
-)  # a check of a million levels has fewer bytes; a file without line ends must not fill the memory
+# A check of a million levels has fewer bytes; a file without line ends must not fill the memory.
+_LINE_MAX = 1 << 26
 _DIFFERENCES_SHOWN = 5
 
 

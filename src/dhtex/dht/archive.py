@@ -78,9 +78,8 @@ class Archive:
         outcomes = await network.ask_all(contacts, "put_item", *args)
         kept += sum(isinstance(outcome, Answer) for outcome in outcomes)
         if item == held:
-            raise RpcError(
-                *SEQ_TOO_LOW
-            )  # put again, and so renewed everywhere, but no later than what is there
+            # Put again, and so renewed everywhere, but no later than what is there.
+            raise RpcError(*SEQ_TOO_LOW)
         refusals = [outcome for outcome in outcomes if isinstance(outcome, Refusal)]
         conflicts = [refusal for refusal in refusals if refusal.code in (CAS_MISMATCH[0], SEQ_TOO_LOW[0])]
         if len(conflicts) >= max(1, kept):

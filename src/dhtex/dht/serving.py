@@ -134,10 +134,8 @@ class Serving:
             if cas is not None and held.seq != cas:
                 raise Refused(*CAS_MISMATCH)
             if item.seq <= held.seq:
-                if item == held:
-                    self.keep(
-                        key, item, life_s, now_s, source
-                    )  # renewed, although the putter is told that it is old
+                if item == held:  # renewed, although the putter is told that it is old
+                    self.keep(key, item, life_s, now_s, source)
                 raise Refused(*SEQ_TOO_LOW)
         self.keep(key, item, life_s, now_s, source)
 

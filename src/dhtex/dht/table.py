@@ -187,6 +187,7 @@ class Table(RoutingTable):  # type: ignore[misc]  # kademlia ships no types
             del bucket.replacement_nodes[next(iter(bucket.replacement_nodes))]
         crowd = bucket.crowd()
         if crowd is not None and source_of(crowd.address) != source_of(contact.address):
+            bucket.replacement_nodes.pop(crowd.id, None)  # nor does another address of it take the place
             self.remove_contact(crowd)  # the newest that waits, which is *contact*, takes its place
             self._heard_s[contact.id] = now_s
             return None

@@ -45,7 +45,8 @@ class ListeningSocket(socket.socket):
         self._drop_reserve()
         with contextlib.suppress(OSError):
             super().accept()[0].close()
-        self.keep_reserve()
+        with contextlib.suppress(OSError):  # somebody else was faster; the next refusal tries again
+            self.keep_reserve()
         raise BlockingIOError
 
     def close(self) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import errno
 import logging
 from collections.abc import Awaitable, Callable
 from types import TracebackType
@@ -11,7 +12,7 @@ from typing import Any, Self
 
 from aiohttp import web
 
-from dhtex.errors import MalformedMessage, NotRunning, PortInUse
+from dhtex.errors import MalformedMessage, NetworkError, NotRunning, PortInUse
 from dhtex.grenache.envelope import BODY_MAX, COMPRESS_HEADER, pack, unpack
 from dhtex.grenache.errors import ServiceError
 from dhtex.grenache.link import Link
@@ -74,6 +75,7 @@ class GrenacheService:
 
         Raises:
             PortInUse: another program has the port.
+            NetworkError: the host is no address of this machine.
             ServiceUnreachable, GrapeError: the Grape could not be told.
         """
         async with contextlib.AsyncExitStack() as stack:
@@ -83,7 +85,8 @@ class GrenacheService:
             try:
                 await web.TCPSite(runner, self._host, self._port).start()
             except OSError as error:
-                raise PortInUse(f"cannot listen on {self._host}:{self._port}: {error.strerror}") from error
+                kind = PortInUse if error.errno == errno.EADDRINUSE else NetworkError
+                raise kind(f"cannot listen on TCP {self._host}:{self._port}: {error.strerror}") from error
             self._runner = runner
             await stack.enter_async_context(self._link)
             for name in self._names:

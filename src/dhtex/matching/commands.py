@@ -272,10 +272,8 @@ def _plain(member: object) -> object:
 
 def _trimmed(row: Row) -> Row:
     operation = row[0]
-    if operation not in _DEFAULTS or len(row) > len(
-        _DEFAULTS[operation]
-    ):  # a side that is none: malformed later
-        return row
+    if operation not in _DEFAULTS or len(row) > len(_DEFAULTS[operation]):
+        return row  # a side that is none: malformed later
     defaults, shortest, length = _DEFAULTS[operation], _REQUIRED[operation], len(row)
     while length > shortest and row[length - 1] == defaults[length - 1]:
         length -= 1

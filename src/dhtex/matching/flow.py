@@ -194,10 +194,9 @@ class Day:
         self.report.checks += 1
         for side, levels in expected.items():
             found = getattr(self.engine.depth(len(levels)), side)
+            # The first will do: books are deep, and those behind it are often wrong too.
             for at, (wanted, there) in enumerate(zip_longest(levels, found), 1):
-                if (
-                    wanted != there
-                ):  # the first will do: books are deep, and those behind it are often wrong too
+                if wanted != there:
                     said = f"level {at} of the {side}"
                     self.report.differences.append(Difference(number, f"{said} {wanted}", f"{there}"))
                     break

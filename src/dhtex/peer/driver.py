@@ -156,8 +156,9 @@ class Driver:
                 self.counters[error.reason] = self.counters.get(error.reason, 0) + 1
                 logger.debug("dropped a message of %s: %s", short_id(node_id), error)
         if messages:
-            self.replica.receive(sender, format_address(address), messages, now())
-            self.drain()
+            with self._guarded():
+                self.replica.receive(sender, format_address(address), messages, now())
+                self.drain()
 
     def on_persisted(self, ticket: int) -> None:
         """The journal holds everything up to *ticket*."""
@@ -170,15 +171,17 @@ class Driver:
 
     def on_full(self) -> None:
         """The journal has no room."""
-        if self._open:
-            self.replica.storage_full(now())
-            self.drain()
+        with self._guarded():
+            if self._open:
+                self.replica.storage_full(now())
+                self.drain()
 
     def on_room(self) -> None:
         """The journal has room again."""
-        if self._open:
-            self.replica.storage_ok(now())
-            self.drain()
+        with self._guarded():
+            if self._open:
+                self.replica.storage_ok(now())
+                self.drain()
 
     def join(self, contacts: Iterable[Destination]) -> None:
         """Follow the group of *contacts* and become a member."""

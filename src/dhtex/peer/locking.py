@@ -65,17 +65,22 @@ class Held:
     async def renew(self, lease_s: float | None = None) -> None:
         """Hold it for another lease from now on; by default one as long as the last.
 
+        Args:
+            lease_s: seconds, more than 0 and at most an hour.
         Raises:
             LockLost: the lease ended before; others may have held the lock since.
             UsageError: the lease is out of range.
-            Others: as `Peer.submit`.
+            Busy, JournalFull: the request was not accepted; the lease runs on as it was.
+            NotRunning, StorageError: the peer was closed, or its journal failed, before the answer came.
         """
         if lease_s is not None:
             self._lease = check_lease(lease_s)
-        asked = self._ask()
-        while self._granted_n < asked and not self.is_lost:
-            await self._news()
+        if not self.is_lost:
+            asked = self._ask()
+            while self._granted_n < asked and not self.is_lost:
+                await self._news()
         if self.is_lost:
+            self.give_back()  # a request that came too late stands in the queue, and would block the others again
             raise LockLost(f"the lease of lock {self.name!r} ended; others may have held it since")
 
     async def acquire(self) -> None:

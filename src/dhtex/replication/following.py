@@ -218,9 +218,8 @@ class Following:
     def offer(self, sender: Destination, offer: SnapshotOffer) -> None:
         """History that far back is gone: fetch a snapshot first."""
         core = self._core
-        if not (self._was_asked(sender) or self._is_answer(sender)):
-            return
-        if not 0 < offer.size <= core.config.snapshot_bytes_max:
+        expected = self._was_asked(sender) if self._download is None else self._is_answer(sender)
+        if not expected or not 0 < offer.size <= core.config.snapshot_bytes_max:
             return
         if core.lineage == NO_LINEAGE:
             if offer.lineage == NO_LINEAGE:
@@ -323,7 +322,9 @@ class Following:
         )
 
     def _forgotten_at(self, asked_at: int) -> int:
-        """Nobody remembers a request any more, and no ballot is under way for it."""
+        """Nobody remembers a request any more, and a ballot for it is over, unless it had to be given more time because
+        disks or ways are slow.
+        """
         return asked_at + self._core.config.joiner_memory + self._core.config.ballot_timeout
 
     def leave_unless_let_in(self) -> None:

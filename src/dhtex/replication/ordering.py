@@ -253,7 +253,8 @@ class Ordering:
         snapshot = ledger.take_snapshot(core.lineage, chains)
         core.outbox.record(SnapshotTaken(snapshot))
         self._serving.keep_snapshot(snapshot)
-        if before is not None:  # every member holds what is final, so none will ask for entries before it
+        if before is not None:
+            # Final in an open view means held by every member; whoever else lacks entries is offered the snapshot.
             ledger.compacted = before.key
             core.outbox.record(Compacted(before.key, before.chains))
 

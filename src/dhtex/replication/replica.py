@@ -404,6 +404,8 @@ class Replica:
         core.now = now
         if core.phase is Phase.STOPPED:
             return
+        if core.wish is Wish.LEAVE and core.phase is Phase.FOLLOWING:
+            return  # a look-up that was under way does not bring back who is leaving
         if core.is_member:
             self._ask_acquaintances(contacts)
             return

@@ -296,8 +296,9 @@ class Link:
         raise MalformedMessage("stale")
 
     def _catch_up(self, highest: int) -> None:
-        if self._number < highest < NUMBER_MAX - WINDOW:
-            self._number = highest + WINDOW
+        if self._number < highest < NUMBER_MAX - WINDOW - (1 << LEAP_BITS):
+            # By a random amount, too: whoever names the number must not acknowledge, unseen, what is sent after it.
+            self._number = highest + WINDOW + self._random.getrandbits(LEAP_BITS)
             self.flight.forget()
             self._counters["resynced"] += 1
 

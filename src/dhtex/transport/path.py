@@ -2,8 +2,8 @@
 
 A box proves who made it, not where it came from: the source of a datagram can be forged, and a short question would
 then have a long answer sent to somebody who never asked. So an address that a datagram brought is *doubted* until
-something sent there is acknowledged. Until then only short pings go there, and no more than three times the bytes
-that came from there.
+something sent there is acknowledged. Until then only short pings go there, no more than three times the bytes that came
+from there, and after that one every three seconds while there is something to say.
 
 Source: RFC 9000, 8.1 and 8.2 (address validation). A ping must not be acknowledged by one who has not seen it, so our
 numbers leap by a random amount when doubt begins.
@@ -14,11 +14,11 @@ from __future__ import annotations
 from dhtex.transport.address import Address
 
 AMPLIFICATION_MAX = 3  # bytes sent to a doubted address, for each byte that came from it (RFC 9000, 8.1)
-LEAP_BITS = 20  # guessing that many takes more bytes than an answer has
+# A report covers 128 numbers, so guessing one takes some 120 KB on average: more than the first window it would free.
+LEAP_BITS = 20
 PING_EVERY = 0.2  # seconds; one may be lost
-SPENT_PAUSE = (
-    3.0  # seconds more when those bytes are used up: two members that lost every ping must meet again
-)
+# Seconds more when those bytes are used up: two members that lost every ping must meet again.
+SPENT_PAUSE = 3.0
 
 
 class Path:

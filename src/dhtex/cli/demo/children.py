@@ -54,8 +54,11 @@ class Child:
         stdin = self._process.stdin
         if stdin is None or self._ended:
             raise DhtexError(f"{self.name} does not listen any more{self._last_words()}")
-        stdin.write("".join(f"{line}\n" for line in lines).encode())
-        await stdin.drain()
+        try:
+            stdin.write("".join(f"{line}\n" for line in lines).encode())
+            await stdin.drain()
+        except ConnectionError as error:
+            raise DhtexError(f"{self.name} ended before it was told more{self._last_words()}") from error
 
     async def hear(self, what: str, wanted: Wanted, since: int = 0) -> Event:
         """The first event from number *since* on that is *wanted*, waiting for it.
