@@ -6,10 +6,8 @@ flood from many addresses slows strangers down but not the contacts a node alrea
 leaves the table (the least recently seen goes first) starts again as a stranger.
 
 What requests cost differs tenfold, and so do machines. So a source also has a share of the node's time: what
-answering it took is counted. Beyond its share it draws on time that is spare, first come, first served: two
-Grapes that only know one another get half of each other, and a flood takes the spare time but nobody's share.
-When that is used up too, its datagrams are dropped until it has time again. The rest is for reading what others
-sent out of the socket before the kernel loses it.
+answering it took is counted, and when its share is used up its datagrams are dropped until it has time again.
+The rest of the time is for reading what others sent out of the socket before the kernel loses it.
 """
 
 from __future__ import annotations
@@ -27,8 +25,7 @@ class Rates:
         stranger: of one source that has not proved its address.
         strangers: of all such sources together.
         proven: of one source that sent a valid token.
-        share: of the node's time, that one source may always take; at once as much as `share_burst_s` seconds.
-        spare: of the node's time, for those who have used up their shares; at once as much as `share_burst_s`.
+        share: of the node's time, that one source may take; at once as much as `share_burst_s` seconds.
     """
 
     stranger: float = 500.0
@@ -38,7 +35,6 @@ class Rates:
     proven: float = 10_000.0
     proven_burst: float = 20_000.0
     share: float = 0.2
-    spare: float = 0.3
     share_burst_s: float = 0.2
 
 
@@ -86,7 +82,6 @@ class SourceLimits:
         self._sources_max = sources_max
         self._sources: OrderedDict[Hashable, _Source] = OrderedDict()
         self._strangers = Bucket(rates.strangers, rates.strangers_burst, now_s)
-        self._spare = Bucket(rates.spare, rates.share_burst_s, now_s)
 
     def __len__(self) -> int:
         return len(self._sources)
@@ -100,18 +95,14 @@ class SourceLimits:
             known = self._sources[source] = _Source(self._rates, now_s)
         else:
             self._sources.move_to_end(source)
-        if known.seconds.refill(now_s) <= 0.0 and self._spare.refill(now_s) <= 0.0:
-            return False
-        if not known.datagrams.take(now_s):
+        if known.seconds.refill(now_s) <= 0.0 or not known.datagrams.take(now_s):
             return False
         return known.is_proven or self._strangers.take(now_s)
 
     def spent(self, source: Hashable, seconds: float) -> None:
         """Serving *source* took so much of the node's time."""
         known = self._sources.get(source)
-        if known is None or known.seconds.level <= 0.0:
-            self._spare.level -= seconds
-        else:
+        if known is not None:
             known.seconds.level -= seconds
 
     def prove(self, source: Hashable) -> None:
