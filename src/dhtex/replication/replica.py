@@ -138,6 +138,10 @@ class Replica:
         """False while this member hears fewer than a majority."""
         return self._watching.has_quorum
 
+    def has_met(self, node_id: bytes) -> bool:
+        """True for members of the installed view and of those before it, as far back as views are kept here."""
+        return self._core.has_met(node_id)
+
     @property
     def suspects(self) -> dict[bytes, str]:
         """Node id -> why, of the members that are suspected now."""

@@ -71,6 +71,7 @@ class Recovery:
                     "progress", f"{trouble}, {(world.now - begin) / SECOND:.0f} s after the last fault"
                 )
             self._bring_back_last_members()
+            self._bring_back_acquaintances()
             world.run_until(world.now + _STEP)
         return world.now - begin
 
@@ -89,6 +90,24 @@ class Recovery:
                 if newest.node_ids == (process.node_id,):
                     process.gone = False
                     process.start()
+
+    def _bring_back_acquaintances(self) -> None:
+        """Who missed a change believes only whom it met as a member; where all of those are gone, one comes back.
+
+        Views carry no proof of the majority that decided them, so it may not believe anybody else (`design: View
+        change`, and docs/explanation/replication.md).
+        """
+        for process in self._core:
+            replica = process.replica
+            if replica is None or replica.view is None or replica.has_quorum:
+                continue
+            others = [other for other in self._core if other is not process and not other.plan.observer]
+            if not any(replica.has_met(other.node_id) for other in others if not other.gone):
+                for other in others:
+                    if other.gone and other.node_id in replica.view.index:
+                        other.gone = False
+                        other.start()
+                        break
 
     def _heal(self) -> None:
         world = self._world
