@@ -4,7 +4,7 @@
 set -euo pipefail
 here=$(cd "$(dirname "$0")" && pwd)
 rules="NO_MAJORITY NO_STABILITY NO_CONTIGUITY NO_FREEZE NO_CEILING NO_FLOOR CUT_MIN SEND_FIRST OLD_BALLOT FORGET_BALLOT FRESH_VALUE"
-walks=${WALKS:-400}
+walks=${WALKS:-1000}
 
 if ! command -v spin >/dev/null || ! command -v "${CC:-cc}" >/dev/null; then
     echo "model not checked: it needs spin and a C compiler; on Debian: apt-get install spin gcc"
