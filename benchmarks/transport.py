@@ -84,7 +84,7 @@ async def flood(channel: Channel, other: NodeId, message_bytes: int, seconds: fl
     end = time.perf_counter() + seconds
     while time.perf_counter() < end:
         if channel.backlog(other) < BACKLOG_MAX:
-            channel.notify(other, batch)
+            channel.notify([other], batch)
         await asyncio.sleep(0)
 
 

@@ -8,9 +8,8 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterator
-from dataclasses import dataclass
 from itertools import groupby
-from typing import Final
+from typing import Final, NamedTuple
 
 import msgpack
 
@@ -30,8 +29,7 @@ def encode_lock(request: LockRequest) -> bytes:
     return packed
 
 
-@dataclass(frozen=True, slots=True)
-class Applied:
+class Applied(NamedTuple):
     """What one final entry did to the exchange.
 
     Attributes:
@@ -48,7 +46,7 @@ class Applied:
     position: int
     origin: bytes
     first_n: int
-    count: int
+    count: int  # type: ignore[assignment]  # the field hides tuple.count, which nobody needs here
     timestamp: int
     orders: tuple[Batch, ...]
     locks: tuple[tuple[int, LockEvent], ...]

@@ -69,9 +69,11 @@ class Attacker:
         self.heard += notifications[: 10_000 - len(self.heard)]
         self._honest.on_notifications(sender, node_id, address, notifications)
 
-    def _listen_to_itself(self, node_id: NodeId, notifications: Sequence[tuple[int, Sequence[Any]]]) -> None:
+    def _listen_to_itself(
+        self, node_ids: Sequence[NodeId], notifications: Sequence[tuple[int, Sequence[Any]]]
+    ) -> None:
         self.heard += [(tag, list(params)) for tag, params in notifications][: 10_000 - len(self.heard)]
-        self._notify(node_id, notifications)
+        self._notify(node_ids, notifications)
 
     # -- what it knows
 
@@ -123,8 +125,7 @@ class Attacker:
     def shout(self, notifications: Iterable[Notification], to: Sequence[NodeId] | None = None) -> None:
         """Anything at all, a datagram for each."""
         for each in notifications:
-            for node_id in self.others if to is None else to:
-                self._notify(node_id, [each])
+            self._notify(self.others if to is None else to, [each])
 
     def say_entries(self, entries: Iterable[Entry], to: Sequence[NodeId] | None = None) -> None:
         self.say((Entries(self.lineage, (entry,)) for entry in entries), to)

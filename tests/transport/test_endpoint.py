@@ -64,19 +64,26 @@ async def test_hello_to_nobody_and_to_another_group_times_out() -> None:
             await a.hello(("no such name.invalid", 1), timeout=0.05)
 
 
-async def test_flush_sends_before_the_turn_ends() -> None:
+async def test_what_is_said_in_a_block_is_sent_at_its_end() -> None:
     async with Pair() as pair:
         before = pair.alice.counters["datagrams_out"]
-        pair.a.notify(BOB.node_id, [(1, [b"x"])])
-        assert pair.alice.counters["datagrams_out"] == before
-        pair.a.flush()
+        with pair.a.at_once:
+            pair.a.notify([BOB.node_id], [(1, [b"x"])])
+            assert pair.alice.counters["datagrams_out"] == before
         assert pair.alice.counters["datagrams_out"] == before + 1
+
+
+async def test_one_notification_goes_to_several_and_those_unknown_are_counted() -> None:
+    async with Pair() as pair:
+        pair.a.notify([CAROL.node_id, BOB.node_id], [(1, [b"x"]), (2, [])])
+        await pair.heard_by_bob.wait_for(2)
+        assert pair.alice.counters["unsent_no_address"] == 2
 
 
 async def test_notifications_of_a_turn_arrive_in_one_call_and_in_order() -> None:
     async with Pair() as pair:
-        pair.a.notify(BOB.node_id, [(1, [b"x"]), (2, [])])
-        pair.a.notify(BOB.node_id, [(3, ["text", -5, None])])
+        pair.a.notify([BOB.node_id], [(1, [b"x"]), (2, [])])
+        pair.a.notify([BOB.node_id], [(3, ["text", -5, None])])
         await pair.heard_by_bob.wait_for(3)
         expected = [(1, [b"x"]), (2, []), (3, ["text", -5, None])]
         assert pair.heard_by_bob.calls == [(ALICE.node_id, pair.alice.address, expected)]
@@ -86,7 +93,7 @@ async def test_notifications_of_a_turn_arrive_in_one_call_and_in_order() -> None
 @pytest.mark.parametrize("max_datagram", [512, 1200, 8192])
 async def test_entries_of_64_kib_travel(max_datagram: int) -> None:
     async with Pair(max_datagram=max_datagram) as pair:
-        pair.a.notify(BOB.node_id, [(7, [b"x" * 65_536])])
+        pair.a.notify([BOB.node_id], [(7, [b"x" * 65_536])])
         assert await pair.heard_by_bob.wait_for(1) == [(7, [b"x" * 65_536])]
 
 
@@ -216,14 +223,14 @@ async def test_closing_ends_every_call_hello_and_handler() -> None:
             await pair.a.hello(NOWHERE, timeout=1)
         with pytest.raises(NotRunning):
             pair.alice.attach(b"a group of 20 bytes!", Recorder())
-        pair.a.notify(BOB.node_id, [(1, [])])
+        pair.a.notify([BOB.node_id], [(1, [])])
     gc.collect()  # an unclosed socket or a lost task would be a warning, and warnings are errors
     assert asyncio.all_tasks() == {asyncio.current_task()}
 
 
 async def test_what_was_said_last_is_sent_before_closing() -> None:
     async with Pair() as pair:
-        pair.a.notify(BOB.node_id, [(1, [b"goodbye"])])
+        pair.a.notify([BOB.node_id], [(1, [b"goodbye"])])
         await pair.alice.close()
         assert await pair.heard_by_bob.wait_for(1) == [(1, [b"goodbye"])]
 
@@ -243,7 +250,7 @@ async def test_strangers_may_only_what_the_group_lets_them() -> None:
         b.register("join", lambda sender, params: "welcome")
         b.register("vote", lambda sender, params: "counted")
         assert a.set_peer(BOB.public_key, bob.address)
-        a.notify(BOB.node_id, [(2, []), (1, [])])
+        a.notify([BOB.node_id], [(2, []), (1, [])])
         assert await a.call(BOB.node_id, "join", [], timeout=5) == "welcome"
         with pytest.raises(RpcError) as caught:
             await a.call(BOB.node_id, "vote", [], timeout=5)
@@ -286,22 +293,22 @@ async def test_several_groups_share_a_socket_and_stay_apart() -> None:
             theirs = bob.attach(group, recorder)
             introduce(channel, theirs, addresses=(alice.address, bob.address), identities=(ALICE, BOB))
         for tag, channel in enumerate(ours):
-            channel.notify(BOB.node_id, [(tag, [])])
+            channel.notify([BOB.node_id], [(tag, [])])
         for tag, recorder in enumerate(recorders):
             assert await recorder.wait_for(1) == [(tag, [])]
         await ours[0].close()
-        ours[1].notify(BOB.node_id, [(9, [])])
+        ours[1].notify([BOB.node_id], [(9, [])])
         await recorders[1].wait_for(2)
         again = alice.attach(groups[0], Recorder())
         introduce(again, addresses=(alice.address,), identities=(ALICE,))
         again.set_peer(BOB.public_key, bob.address)
-        again.notify(BOB.node_id, [(8, [])])
+        again.notify([BOB.node_id], [(8, [])])
         assert (await recorders[0].wait_for(2))[1] == (8, [])
 
 
 async def test_a_peer_that_restarts_on_another_port_is_followed() -> None:
     async with Pair() as pair:
-        pair.b.notify(ALICE.node_id, [(1, [])])
+        pair.b.notify([ALICE.node_id], [(1, [])])
         await pair.heard_by_alice.wait_for(1)
         await pair.bob.close()
         async with Endpoint(BOB) as restarted:
@@ -310,13 +317,13 @@ async def test_a_peer_that_restarts_on_another_port_is_followed() -> None:
             channel = restarted.attach(GROUP, recorder)
             channel.set_members({ALICE.node_id, BOB.node_id})
             channel.set_peer(ALICE.public_key, pair.alice.address)
-            channel.notify(ALICE.node_id, [(2, [])])
+            channel.notify([ALICE.node_id], [(2, [])])
             await pair.heard_by_alice.wait_for(2)
             assert pair.a.address_of(BOB.node_id) == restarted.address
             pair.a.register("echo", lambda sender, params: params)
             assert await channel.call(ALICE.node_id, "echo", [3], timeout=5) == [3]
             while not recorder.said:
-                pair.a.notify(BOB.node_id, [(4, [])])
+                pair.a.notify([BOB.node_id], [(4, [])])
                 await asyncio.sleep(0)
 
 
@@ -350,7 +357,7 @@ async def test_a_broken_group_does_not_stop_the_socket(caplog: pytest.LogCapture
     async with Pair() as pair:
         pair.b._handler = broken = Broken()
         for tag in (1, 2):
-            pair.a.notify(BOB.node_id, [(tag, [])])
+            pair.a.notify([BOB.node_id], [(tag, [])])
             await broken.wait_for(tag)
         assert pair.bob.counters["handler_failed"] == 2
     assert {record.name for record in caplog.records} == {"dhtex.transport.channel"}
@@ -358,7 +365,7 @@ async def test_a_broken_group_does_not_stop_the_socket(caplog: pytest.LogCapture
 
 async def test_messages_for_unknown_peers_are_counted() -> None:
     async with Pair() as pair:
-        pair.a.notify(CAROL.node_id, [(1, []), (2, [])])
+        pair.a.notify([CAROL.node_id], [(1, []), (2, [])])
         assert pair.alice.counters["unsent_no_address"] == 2
         assert pair.a.backlog(CAROL.node_id) == 0
         with pytest.raises(Unreachable):
@@ -370,7 +377,7 @@ async def test_messages_for_unknown_peers_are_counted() -> None:
 async def test_backlog_shows_what_waits_for_the_window() -> None:
     async with Pair() as pair:
         for _ in range(10):
-            pair.a.notify(BOB.node_id, [(1, [b"x" * 60_000])])
+            pair.a.notify([BOB.node_id], [(1, [b"x" * 60_000])])
         assert pair.a.backlog(BOB.node_id) > 300_000
         await pair.heard_by_bob.wait_for(10)
         assert (
@@ -493,7 +500,7 @@ async def test_ipv6() -> None:
     async with Pair(host="::1") as pair:
         assert pair.alice.address[0] == "::1"
         assert (await pair.a.hello(pair.bob.address, timeout=5)).address == pair.bob.address
-        pair.a.notify(BOB.node_id, [(1, [])])
+        pair.a.notify([BOB.node_id], [(1, [])])
         await pair.heard_by_bob.wait_for(1)
         assert pair.heard_by_bob.calls[0][1] == pair.alice.address
 
@@ -535,7 +542,7 @@ def test_endpoints_run_on_uvloop_too() -> None:
             pair.b.register("echo", lambda sender, params: params)
             for number in range(50):
                 assert await pair.a.call(BOB.node_id, "echo", [number], timeout=5) == [number]
-            pair.a.notify(BOB.node_id, [(1, [b"x" * 65_536])])
+            pair.a.notify([BOB.node_id], [(1, [b"x" * 65_536])])
             await pair.heard_by_bob.wait_for(1)
             assert pair.a.set_peer(CAROL.public_key, NOWHERE)
             with pytest.raises(RpcTimeout):
@@ -580,7 +587,7 @@ async def test_what_a_full_send_buffer_refused_is_sent_in_order_once_there_is_ro
     async with Pair() as pair:
         trouble(pair.alice, monkeypatch, send=[BlockingIOError(), BlockingIOError()])
         for tag in range(30):
-            pair.a.notify(BOB.node_id, [(tag, [b"x" * 900])])
+            pair.a.notify([BOB.node_id], [(tag, [b"x" * 900])])
         assert [tag for tag, _ in await pair.heard_by_bob.wait_for(30)] == list(range(30))
         assert not pair.alice._unsent
 
@@ -590,7 +597,7 @@ async def test_what_is_kept_for_a_full_send_buffer_is_bounded(monkeypatch: pytes
     async with Pair() as pair:
         trouble(pair.alice, monkeypatch, send=[BlockingIOError() for _ in range(3)])
         for tag in range(10):
-            pair.a.notify(BOB.node_id, [(tag, [b"x" * 900])])
+            pair.a.notify([BOB.node_id], [(tag, [b"x" * 900])])
         assert [tag for tag, _ in await pair.heard_by_bob.wait_for(5)] == list(range(5))
         assert pair.alice.counters["unsent_buffer"] == 5
 

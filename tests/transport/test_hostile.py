@@ -310,7 +310,7 @@ async def test_a_datagram_recorded_and_sent_from_elsewhere_moves_nothing() -> No
         alice = pair.a._links.of_node(BOB.node_id)
         assert alice is not None
         alice.path.trust(relay.address)
-        pair.a.notify(BOB.node_id, [(1, [])])
+        pair.a.notify([BOB.node_id], [(1, [])])
         await pair.heard_by_bob.wait_for(1)
         (recorded,) = relay.passed
         before = pair.b.address_of(ALICE.node_id)

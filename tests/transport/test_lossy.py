@@ -74,13 +74,13 @@ async def test_long_messages_get_through_a_fifth_lost(seed: int) -> None:
 async def test_reordering_and_doubling_alone_lose_and_repeat_nothing() -> None:
     async with path(seed=7, doubling=0.3, delay=0.005) as bad:
         for tag in range(300):
-            bad.a.notify(BOB.node_id, [(tag, [b"x" * 500])])
+            bad.a.notify([BOB.node_id], [(tag, [b"x" * 500])])
             if tag % 20 == 0:
                 await asyncio.sleep(0)
         said = await bad.heard_by_bob.wait_for(300)
         assert sorted(tag for tag, _ in said) == list(range(300))
         while not bad.bob.counters["dropped_replay"]:
-            bad.a.notify(BOB.node_id, [(0, [])])
+            bad.a.notify([BOB.node_id], [(0, [])])
             await asyncio.sleep(0)
 
 
@@ -92,7 +92,7 @@ async def test_loss_narrows_the_window_and_quiet_widens_it() -> None:
         async def send_much() -> None:
             count = len(bad.heard_by_bob.said)
             for _ in range(4):
-                bad.a.notify(BOB.node_id, [(1, [b"x" * 60_000])])
+                bad.a.notify([BOB.node_id], [(1, [b"x" * 60_000])])
             await bad.heard_by_bob.wait_for(count + 4)
 
         start = link.flight.window.size

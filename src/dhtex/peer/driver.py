@@ -11,7 +11,7 @@ import asyncio
 import contextlib
 import logging
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any, Final, Protocol, TypeVar
 
 from dhtex.dht.addresses import format_address, split_host_port
@@ -66,6 +66,22 @@ class Store(Protocol):
         ...
 
 
+class Guard:
+    """A bug below would leave a peer that looks alive and has no timer any more: stop instead, and say so."""
+
+    def __init__(self, fail: Callable[[Exception], None]) -> None:
+        self._fail = fail
+
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(self, _kind: object, error: BaseException | None, _trace: object) -> bool:
+        if not isinstance(error, Exception):
+            return False
+        self._fail(error)
+        return True
+
+
 class Driver:
     """One replica, its journal and its channel, in one event loop.
 
@@ -92,6 +108,7 @@ class Driver:
         self.counters: dict[str, int] = {}
         self._store = store
         self._tell = tell
+        self._guard = Guard(self._stop)
         self._fail = fail
         self._may_found = may_found
         self._channel: Channel | None = None
@@ -102,6 +119,12 @@ class Driver:
         self._drain_soon: asyncio.Handle | None = None
         self._open = True
         self._draining = False
+        self._doers: dict[type[Any], Callable[[Any], None]] = {
+            Send: self._send,
+            Persist: self._persist,
+            ReadArchive: self._read,
+            ViewInstalled: lambda _: self._know_members(),
+        }
 
     # -- life ---------------------------------------------------------------------------------------------------
 
@@ -133,7 +156,7 @@ class Driver:
         registered = register(self.replica.submit(commands, count, now()))
         # What is submitted in one turn travels together at its end, but nobody waits for company that may not come.
         if alone:
-            self.drain()
+            self._drain_at_once()
         elif self._drain_soon is None:
             self._drain_soon = asyncio.get_running_loop().call_soon(self._on_turn)
         return registered
@@ -156,29 +179,27 @@ class Driver:
                 self.counters[error.reason] = self.counters.get(error.reason, 0) + 1
                 logger.debug("dropped a message of %s: %s", short_id(node_id), error)
         if messages:
-            with self._guarded():
+            with self._guard:
                 self.replica.receive(sender, format_address(address), messages, now())
                 self.drain()
 
     def on_persisted(self, ticket: int) -> None:
         """The journal holds everything up to *ticket*."""
-        with self._guarded():
+        with self._guard:
             if self._open:
                 self.replica.persisted(ticket, now())
-                self.drain()
-                if self._channel is not None:
-                    self._channel.flush()  # a commit gathers; what it let out is what others wait for
+                self._drain_at_once()
 
     def on_full(self) -> None:
         """The journal has no room."""
-        with self._guarded():
+        with self._guard:
             if self._open:
                 self.replica.storage_full(now())
                 self.drain()
 
     def on_room(self) -> None:
         """The journal has room again."""
-        with self._guarded():
+        with self._guard:
             if self._open:
                 self.replica.storage_ok(now())
                 self.drain()
@@ -207,7 +228,7 @@ class Driver:
             return
         node_id = node_id_of(contact.public_key)
         if view is not None and node_id not in view.index:
-            channel.notify(node_id, [encode(AskViews(self.replica.lineage, view.number))])
+            channel.notify([node_id], [encode(AskViews(self.replica.lineage, view.number))])
 
     def found(self) -> None:
         """Found a group of one."""
@@ -221,23 +242,18 @@ class Driver:
 
     def _on_turn(self) -> None:
         self._drain_soon = None
-        with self._guarded():
+        with self._guard:
             self.drain()
 
     def _on_timer(self) -> None:
         self._timer = None
-        with self._guarded():
+        with self._guard:
             self.replica.tick(now())
             self.drain()
 
-    @contextlib.contextmanager
-    def _guarded(self) -> Iterator[None]:
-        """A bug below would leave a peer that looks alive and has no timer any more: stop instead, and say so."""
-        try:
-            yield
-        except Exception as error:
-            self._open = False
-            self._fail(error)
+    def _stop(self, error: Exception) -> None:
+        self._open = False
+        self._fail(error)
 
     # -- out ----------------------------------------------------------------------------------------------------
 
@@ -249,30 +265,32 @@ class Driver:
         try:
             while self._open and (effects := self.replica.take_effects()):
                 for effect in effects:
-                    self._carry_out(effect)
+                    carry_out = self._doers.get(type(effect))
+                    if carry_out is not None:
+                        carry_out(effect)
                 self._tell(effects)
         finally:
             self._draining = False
         self._arm()
 
-    def _carry_out(self, effect: Effect) -> None:
-        match effect:
-            case Send():
-                self._send(effect)
-            case Persist():
-                self._store.persist(effect.ticket, effect.records, urgent=effect.urgent)
-            case ReadArchive():
-                task = asyncio.ensure_future(self._read_archive(effect))
-                self._tasks.add(task)
-                task.add_done_callback(self._tasks.discard)
-            case ViewInstalled():
-                self._know_members()
+    def _drain_at_once(self) -> None:
+        """`drain`, and send what it wants sent now rather than at the end of this turn: others wait for it."""
+        with self._channel.at_once if self._channel is not None else contextlib.nullcontext():
+            self.drain()
+
+    def _persist(self, effect: Persist) -> None:
+        self._store.persist(effect.ticket, effect.records, urgent=effect.urgent)
+
+    def _read(self, effect: ReadArchive) -> None:
+        task = asyncio.ensure_future(self._read_archive(effect))
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
 
     def _send(self, effect: Send) -> None:
         channel = self._channel
         if channel is None:
             return
-        notification = [encode(effect.message)]
+        receivers: list[NodeId] = []
         for destination in effect.to:
             node_id = node_id_of_key(destination.public_key)
             if channel.address_of(node_id) is None:
@@ -280,7 +298,8 @@ class Driver:
                 if address is None or not channel.set_peer(destination.public_key, address):
                     logger.debug("no usable address for %s: %r", short_id(node_id), destination.address)
                     continue
-            channel.notify(node_id, notification)
+            receivers.append(node_id)
+        channel.notify(receivers, [encode(effect.message)])
 
     async def _read_archive(self, effect: ReadArchive) -> None:
         try:
@@ -288,7 +307,7 @@ class Driver:
         except StorageError as error:
             logger.warning("cannot read the journal for another peer: %s", error)
             items = None
-        with self._guarded():
+        with self._guard:
             if self._open:
                 self.replica.archive(effect.request, items, now())
                 self.drain()

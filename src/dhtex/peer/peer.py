@@ -312,12 +312,13 @@ class Peer(Trading):
     def _hear(self, effects: list[Effect]) -> None:
         moved = False
         for effect in effects:
-            match effect:  # the first are nearly all there are, and nothing about the group
-                case Send() | Persist():
-                    continue
-                case Finalized():
-                    moved = True
-                    continue
+            kind = type(effect)
+            if kind is Send or kind is Persist:  # nearly all there are, and nothing to tell
+                continue
+            if kind is Finalized:
+                moved = True
+                continue
+            match effect:
                 case Accepted(first_n, count):
                     self._ledger.accept(first_n + count - 1)
                     continue
@@ -333,8 +334,8 @@ class Peer(Trading):
             event = narrate(effect, self.node_id)
             if event is not None:
                 self._publish(event)
-        self._apply()
         if moved:
+            self._apply()
             self._wake()
 
     def _is_news(self, role: Role) -> bool:

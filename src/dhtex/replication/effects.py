@@ -7,7 +7,6 @@ order.
 from __future__ import annotations
 
 import enum
-from dataclasses import dataclass
 from typing import NamedTuple
 
 from dhtex.identity import PublicKey
@@ -39,16 +38,14 @@ class Role(enum.Enum):
     STOPPED = "stopped"  # diverged: finalizes nothing more
 
 
-@dataclass(frozen=True, slots=True)
-class Send:
+class Send(NamedTuple):
     """Send one message to each destination; it may be lost, doubled or late."""
 
     to: tuple[Destination, ...]
     message: Message
 
 
-@dataclass(frozen=True, slots=True)
-class Persist:
+class Persist(NamedTuple):
     """Make the records durable after all earlier ones, then call `Replica.persisted(ticket, now)`.
 
     Tickets ascend by one; a ticket counts for all before it. `urgent` is False when nothing waits for it, so
@@ -60,8 +57,7 @@ class Persist:
     urgent: bool = True
 
 
-@dataclass(frozen=True, slots=True)
-class ReadArchive:
+class ReadArchive(NamedTuple):
     """Read about *limit_bytes* of history after *after* from the journal; answer with `Replica.archive`."""
 
     request: int
@@ -69,16 +65,14 @@ class ReadArchive:
     limit_bytes: int
 
 
-@dataclass(frozen=True, slots=True)
-class Accepted:
+class Accepted(NamedTuple):
     """Own commands *first_n* … *first_n + count − 1* are durable here; they are pending."""
 
     first_n: int
-    count: int
+    count: int  # type: ignore[assignment]  # the field hides tuple.count, which nobody needs here
 
 
-@dataclass(frozen=True, slots=True)
-class Finalized:
+class Finalized(NamedTuple):
     """An entry is final; the machine has applied it.
 
     Attributes:
@@ -93,8 +87,7 @@ class Finalized:
     digest: bytes
 
 
-@dataclass(frozen=True, slots=True)
-class Restored:
+class Restored(NamedTuple):
     """The machine was set to a snapshot: a restart, or a jump over history that nobody keeps any more.
 
     *own_n*: own commands up to this n are final, also those whose `Finalized` was never seen here.
@@ -105,50 +98,43 @@ class Restored:
     own_n: int
 
 
-@dataclass(frozen=True, slots=True)
-class ViewInstalled:
+class ViewInstalled(NamedTuple):
     """A view begins here. *resubmitted*: own commands that the closed view did not take, pending again."""
 
     view: View
     resubmitted: int
 
 
-@dataclass(frozen=True, slots=True)
-class RoleChanged:
+class RoleChanged(NamedTuple):
     """What this replica is has changed."""
 
     role: Role
 
 
-@dataclass(frozen=True, slots=True)
-class Suspected:
+class Suspected(NamedTuple):
     """A member seems gone or unfit; *reason* is a sentence. It will be left out of the next view."""
 
     node_id: bytes
     reason: str
 
 
-@dataclass(frozen=True, slots=True)
-class Unsuspected:
+class Unsuspected(NamedTuple):
     """A suspected member is heard again."""
 
     node_id: bytes
 
 
-@dataclass(frozen=True, slots=True)
-class QuorumLost:
+class QuorumLost(NamedTuple):
     """Fewer than a majority are heard: orders are accepted and stay pending. *reason* is a sentence."""
 
     reason: str
 
 
-@dataclass(frozen=True, slots=True)
-class QuorumBack:
+class QuorumBack(NamedTuple):
     """A majority is heard again."""
 
 
-@dataclass(frozen=True, slots=True)
-class Equivocation:
+class Equivocation(NamedTuple):
     """Proof that a member signed two entries for one seq: both, with valid signatures."""
 
     origin: bytes
@@ -156,16 +142,14 @@ class Equivocation:
     second: Entry
 
 
-@dataclass(frozen=True, slots=True)
-class PromiseBroken:
+class PromiseBroken(NamedTuple):
     """A member issued *entry* for a time that it had promised to be over: what sorts after it is final here."""
 
     origin: bytes
     entry: Entry
 
 
-@dataclass(frozen=True, slots=True)
-class DigestMismatch:
+class DigestMismatch(NamedTuple):
     """*node_id* computed another digest at *position*. A bug or tampering: nothing more is finalized here."""
 
     node_id: bytes
@@ -174,8 +158,7 @@ class DigestMismatch:
     theirs: bytes
 
 
-@dataclass(frozen=True, slots=True)
-class ClockRefused:
+class ClockRefused(NamedTuple):
     """What *node_id* says about time is too far off this peer's wall clock.
 
     Attributes:
@@ -189,24 +172,21 @@ class ClockRefused:
     ours: bool
 
 
-@dataclass(frozen=True, slots=True)
-class JoinRefused:
+class JoinRefused(NamedTuple):
     """A member will not let this peer join; *reason* is a sentence. It keeps asking."""
 
     node_id: bytes
     reason: str
 
 
-@dataclass(frozen=True, slots=True)
-class GroupConflict:
+class GroupConflict(NamedTuple):
     """Another group was founded under the same group id. The two keep apart; nothing is merged."""
 
     node_id: bytes
     lineage: bytes
 
 
-@dataclass(frozen=True, slots=True)
-class CatchUp:
+class CatchUp(NamedTuple):
     """Progress of following.
 
     *done* of *target* commands (`unit` "commands") or bytes of a snapshot ("bytes").

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from dhtex.replication.effects import Effect, Persist
 from dhtex.replication.records import FinalMark, Record
@@ -16,8 +16,7 @@ from dhtex.replication.records import FinalMark, Record
 Step = Callable[[], None]
 
 
-@dataclass(frozen=True, slots=True)
-class Ticket:
+class Ticket(NamedTuple):
     """What waits for one `Persist`."""
 
     number: int

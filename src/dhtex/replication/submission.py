@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import deque
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from dhtex.errors import Busy, UsageError
 from dhtex.replication.config import ReplicaConfig
@@ -36,12 +37,11 @@ class Waiting:
         return joined_arrays(self.runs, self.count)
 
 
-@dataclass(frozen=True, slots=True)
-class Gathered:
+class Gathered(NamedTuple):
     """What goes into one entry. *news*: (first n, count) of the part whose acceptance was not reported yet."""
 
     first_n: int
-    count: int
+    count: int  # type: ignore[assignment]  # the field hides tuple.count, which nobody needs here
     commands: bytes
     news: tuple[tuple[int, int], ...]
 

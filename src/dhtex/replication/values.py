@@ -94,8 +94,7 @@ class Ballot(NamedTuple):
 NO_BALLOT: Final = Ballot(0, b"")
 
 
-@dataclass(frozen=True, slots=True)
-class CommandBatch:
+class CommandBatch(NamedTuple):
     """What a state machine gets to apply: the commands of one final entry.
 
     Attributes:
@@ -108,7 +107,7 @@ class CommandBatch:
 
     origin: bytes
     first_n: int
-    count: int
+    count: int  # type: ignore[assignment]  # the field hides tuple.count, which nobody needs here
     timestamp: int
     commands: bytes
 

@@ -95,8 +95,7 @@ class Trace:
                 return f"DIGEST MISMATCH with {self._name(node_id)} at {position}"
         fields = ", ".join(
             f"{key}={self._name(value) if isinstance(value, bytes) else value}"
-            for key in effect.__dataclass_fields__
-            for value in (getattr(effect, key),)
+            for key, value in zip(effect._fields, effect, strict=True)
         )
         return f"{type(effect).__name__}({fields})"
 

@@ -7,6 +7,7 @@ import logging
 import random
 from collections import Counter
 from collections.abc import Awaitable, Callable, Collection, Sequence
+from contextlib import AbstractContextManager
 from typing import Any, Protocol, TypeVar
 
 from dhtex.errors import DhtexError, MalformedMessage, NotRunning, Unreachable
@@ -61,8 +62,9 @@ class Outlet(Protocol):
         """Have `link.take` called before long."""
         ...
 
-    def flush(self) -> None:
-        """Have `link.take` called now, for every link that waits for it."""
+    @property
+    def at_once(self) -> AbstractContextManager[None]:
+        """Has `link.take` called at the end of a block, for every link that waits for it."""
         ...
 
     def can_reach(self, address: Address) -> bool:
@@ -198,8 +200,8 @@ class Channel:
 
     # One-way messages
 
-    def notify(self, node_id: NodeId, notifications: Sequence[tuple[int, Sequence[Any]]]) -> None:
-        """Send (tag, params) one way. What one turn of the loop says to one peer travels together.
+    def notify(self, node_ids: Sequence[NodeId], notifications: Sequence[tuple[int, Sequence[Any]]]) -> None:
+        """Send (tag, params) one way to each of *node_ids*. What a turn of the loop says to a peer travels together.
 
         Never repeated, and dropped when the peer's address is unknown, when it waited for `MESSAGE_LIFE` or
         when too much waits already (see `backlog`): the counters tell. Replication has its own
@@ -209,14 +211,16 @@ class Channel:
             ValueError, TypeError, OverflowError: params that msgpack cannot carry, or longer than
                 `MESSAGE_BYTES_MAX`.
         """
-        link = self._links.of_node(node_id)
-        if link is None or link.address is None or self._closed:
-            self._counters["unsent_no_address"] += len(notifications)
-            return
+        frames = [self._encoder.notification(tag, params) for tag, params in notifications]
         now = self._outlet.now()
-        for tag, params in notifications:
-            link.send(self._encoder.notification(tag, params), now)
-        self._outlet.wake(link)
+        for node_id in node_ids:
+            link = self._links.of_node(node_id)
+            if link is None or link.address is None or self._closed:
+                self._counters["unsent_no_address"] += len(frames)
+                continue
+            for frame in frames:
+                link.send(frame, now)
+            self._outlet.wake(link)
 
     def backlog(self, node_id: NodeId) -> int:
         """Bytes for this peer that wait for its window; 0 when nothing does. For back-pressure."""
@@ -288,12 +292,13 @@ class Channel:
         result = await self.call(node_id, method.name, method.pack_params(params), timeout=timeout)
         return method.unpack_result(result)
 
-    def flush(self) -> None:
-        """Send now what was said so far, rather than at the end of this turn of the loop.
+    @property
+    def at_once(self) -> AbstractContextManager[None]:
+        """A block at whose end everything said so far is sent, rather than at the end of this turn of the loop.
 
         For one who knows that nothing more is coming: what others wait for leaves a turn earlier.
         """
-        self._outlet.flush()
+        return self._outlet.at_once
 
     def register(self, method: str, handler: RpcHandler) -> None:
         """Answer *method* with *handler*, which may be synchronous or a coroutine function.

@@ -9,7 +9,7 @@ is a new wire version. Whatever the bytes, the one error that comes out of decod
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from enum import IntEnum
 from typing import Any, NamedTuple
 
@@ -209,7 +209,7 @@ def _decode_request(wire: list[Any]) -> Request:
 def _decode_response(wire: list[Any]) -> Response:
     _arity(wire, 4)
     _, call_id, error, result = wire
-    _check_plain(result)
+    _check_plain((result,), 0)
     return Response(_natural(call_id, "id"), _decode_error(error), result)
 
 
@@ -273,17 +273,16 @@ def _natural(value: Any, name: str) -> int:
     return value
 
 
-def _check_plain(value: Any, depth: int = 0) -> None:
+def _check_plain(values: Iterable[Any], depth: int = 1) -> None:
     """Integers within signed 64 bits, nested no deeper than `DEPTH_MAX`; msgpack has excluded all but plain types."""
     if depth > DEPTH_MAX:
         raise MalformedMessage("range", "nested too deep")
-    kind = type(value)
-    if kind is int:
-        if value > INT_MAX:
-            raise MalformedMessage("range", "integer above 63 bits")
-    elif kind is list:
-        for item in value:
-            _check_plain(item, depth + 1)
-    elif kind is dict:
-        for item in value.values():
-            _check_plain(item, depth + 1)
+    for value in values:
+        kind = type(value)
+        if kind is int:
+            if value > INT_MAX:
+                raise MalformedMessage("range", "integer above 63 bits")
+        elif kind is list:
+            _check_plain(value, depth + 1)
+        elif kind is dict:
+            _check_plain(value.values(), depth + 1)

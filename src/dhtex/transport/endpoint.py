@@ -14,6 +14,7 @@ import random
 import socket
 import time
 from collections import Counter, deque
+from contextlib import AbstractContextManager
 from types import TracebackType
 from typing import Self
 
@@ -204,9 +205,10 @@ class Endpoint:
         """Have `link.take` called at the end of this turn."""
         self._pacer.wake(link)
 
-    def flush(self) -> None:
-        """Have `link.take` called now."""
-        self._pacer.flush()
+    @property
+    def at_once(self) -> AbstractContextManager[None]:
+        """See `Channel.at_once`."""
+        return self._pacer
 
     def can_reach(self, address: Address) -> bool:
         """True when the socket could send there."""
@@ -233,6 +235,10 @@ class Endpoint:
     # Datagrams in
 
     def _on_readable(self) -> None:
+        with self._pacer:
+            self._read()
+
+    def _read(self) -> None:
         now = self.now()
         for _ in range(DRAIN_MAX):
             try:

@@ -330,14 +330,17 @@ class Link:
             speak_at, expires = self._ack_at, None
         else:
             speak_at, expires = self._next_ping(), self._queue[0].expires if self._queue else None
-        deadlines = (
+        first: float | None = None
+        for deadline in (
             speak_at,
             expires,
             self.flight.deadline,
             self._reassembler.deadline,
             self.calls.deadline,
-        )
-        return min((deadline for deadline in deadlines if deadline is not None), default=None)
+        ):
+            if deadline is not None and (first is None or deadline < first):
+                first = deadline
+        return first
 
     def on_timer(self, now: float) -> None:
         """Give up on what is overdue, queue what is to be sent again."""

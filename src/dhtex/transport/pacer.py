@@ -22,19 +22,29 @@ class Pacer:
         self._deadlines: dict[Link, float] = {}
         self._timer: asyncio.TimerHandle | None = None
         self._timer_at = 0.0
+        self._gathering = False
+
+    def __enter__(self) -> None:
+        """What links get to say in the block leaves at its end, without waiting for the end of the turn."""
+        self._gathering = True
+
+    def __exit__(self, *_: object) -> None:
+        self.flush()
 
     def wake(self, link: Link) -> None:
         """*link* may have something to send, or a new deadline."""
         now = self._loop.time()
         if not self._awake:
             self._awake_since = now
-            self._loop.call_soon(self.flush)
+            if not self._gathering:
+                self._loop.call_soon(self.flush)
         self._awake[link] = None
         if now - self._awake_since > FLUSH_AFTER:
             self.flush()
 
     def flush(self) -> None:
         """Send what the awake links have to send and their windows allow."""
+        self._gathering = False
         if not self._awake:
             return
         awake, self._awake = self._awake, {}
