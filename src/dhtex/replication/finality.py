@@ -250,9 +250,11 @@ class ViewLog:
             if place < 0:
                 return found
             log = self.logs[place]
+            if not self.is_held(place, log.final + 1):
+                return found
             if stable < 0:
                 stable = self.stable(own_promise())
-            if log.next_unfinal().timestamp > stable or not self.is_held(place, log.final + 1):
+            if log.next_unfinal().timestamp > stable:
                 return found
             found.append(log.finalize_next())
 
