@@ -178,12 +178,16 @@ async def test_an_ephemeral_journal_has_the_same_face_and_no_file() -> None:
         ticket = recorder.write([FinalMark(written[-1].key, 20, NO_DIGEST)])
         assert not recorder.persisted, "never from within persist"
         await recorder.until_durable(ticket)
-        assert recorder.persisted == [2]
+        assert recorder.persisted == [ticket]
+        ticket = recorder.write([Ceiling(1)])
+        journal.settle()
+        journal.settle()
+        assert recorder.persisted == [2, ticket]
         assert await journal.read_archive(view.key, 10**6) == written
         assert await journal.read_snapshot() is None
         recorder.write([SnapshotTaken(snapshot_of(10, position=30))])
         assert await journal.read_snapshot() == snapshot_of(10, position=30)
-    assert recorder.durable == 3
+    assert recorder.persisted == [2, 3, 4], "each once"
 
 
 async def test_each_step_has_its_time(tmp_path: Path) -> None:

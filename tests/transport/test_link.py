@@ -172,6 +172,22 @@ def test_acknowledgements_ride_along_or_come_alone_after_a_moment() -> None:
     assert len(bob.out(1.0)) == 1
 
 
+def test_an_answer_carries_the_acknowledgement_once_it_is_half_due() -> None:
+    alice, bob = wires()
+    for turn in range(ACK_EVERY // 2):
+        alice.say(turn, now=0.0)
+        bob.hear(alice.one(0.0), 0.0)
+        bob.say(turn, now=0.0)
+        alice.hear(bob.one(0.0), 0.0)
+        assert len(alice.link.flight) == (turn + 1) % (ACK_EVERY // 2)
+    alice.say(9, now=1.0)
+    bob.hear(alice.one(1.0), 1.0)
+    bob.say(9, now=1.0 + ACK_DELAY / 2)
+    alice.hear(bob.one(1.0 + ACK_DELAY / 2), 1.0 + ACK_DELAY / 2)
+    assert len(alice.link.flight) == 0
+    assert bob.out(2.0) == []  # nothing is owed any more
+
+
 def test_above_the_window_messages_wait_and_merge() -> None:
     alice, bob = wires()
     for tag in range(1000):

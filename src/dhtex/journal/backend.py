@@ -45,6 +45,10 @@ class Backend(Protocol):
         """Make *job* durable after all earlier ones, then tell the listener."""
         ...
 
+    def settle(self) -> None:
+        """Tell the listener now what is durable already, if anything is that it was not told."""
+        ...
+
     async def read_archive(self, after: OrderKey, limit_bytes: int) -> list[HistoryItem] | None:
         """See `Journal.read_archive`."""
         ...

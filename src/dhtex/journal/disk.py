@@ -106,6 +106,9 @@ class DiskBackend:
         if self._writer is not None:
             self._writer.put(job)
 
+    def settle(self) -> None:
+        """The writer tells when it has written."""
+
     async def read_archive(self, after: OrderKey, limit_bytes: int) -> list[HistoryItem] | None:
         """See `Journal.read_archive`."""
         return await self._reader.run(lambda db: read_archive(db, after, limit_bytes))

@@ -134,6 +134,10 @@ class Journal:
         self._unreported.append((ticket, size))
         self._backend.put(Job(ticket, records, size, urgent))
 
+    def settle(self) -> None:
+        """Call `on_persisted` now, if anything is durable that it was not called for; else it is soon called."""
+        self._backend.settle()
+
     async def read_archive(self, after: OrderKey, limit_bytes: int) -> list[HistoryItem] | None:
         """Durable final history after *after*, about *limit_bytes* and at least one item if there is any.
 

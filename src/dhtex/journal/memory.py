@@ -117,7 +117,8 @@ class MemoryBackend:
         self._store = MemoryStore()
         self._listener: Listener | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
-        self._reported = self._durable = 0
+        self._soon: asyncio.Handle | None = None
+        self._durable = 0
 
     def start(self, listener: Listener, loop: asyncio.AbstractEventLoop) -> None:
         """Begin to take jobs."""
@@ -127,14 +128,17 @@ class MemoryBackend:
         """Keep the records, and say so in the next turn of the loop."""
         for record in job.records:
             self._store.apply(record)
-        if self._loop is not None and self._durable == self._reported:
-            self._loop.call_soon(self._report)
+        if self._loop is not None and self._soon is None:
+            self._soon = self._loop.call_soon(self.settle)
         self._durable = job.ticket
 
-    def _report(self) -> None:
-        self._reported = self._durable
-        if self._listener is not None:
-            self._listener.on_persisted(self._durable)
+    def settle(self) -> None:
+        """Say now what was put."""
+        if self._soon is not None:
+            self._soon.cancel()
+            self._soon = None
+            if self._listener is not None:
+                self._listener.on_persisted(self._durable)
 
     async def read_archive(self, after: OrderKey, limit_bytes: int) -> list[HistoryItem] | None:
         """See `Journal.read_archive`."""
@@ -146,7 +150,6 @@ class MemoryBackend:
 
     async def stop(self) -> None:
         """Report what was put; keep nothing."""
-        if self._durable != self._reported:
-            self._report()
+        self.settle()
         self._listener = None
         self._store = MemoryStore()

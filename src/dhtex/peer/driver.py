@@ -61,6 +61,10 @@ class Store(Protocol):
         """Make durable, in order; never blocks."""
         ...
 
+    def settle(self) -> None:
+        """Say now what is durable already, rather than later in the loop."""
+        ...
+
     async def read_archive(self, after: OrderKey, limit_bytes: int) -> list[HistoryItem] | None:
         """History after a key, or None when it is no longer kept."""
         ...
@@ -182,6 +186,7 @@ class Driver:
             with self._guard:
                 self.replica.receive(sender, format_address(address), messages, now())
                 self.drain()
+                self._store.settle()
 
     def on_persisted(self, ticket: int) -> None:
         """The journal holds everything up to *ticket*."""

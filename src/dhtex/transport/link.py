@@ -51,7 +51,7 @@ HORIZON = 10_000_000  # microseconds; to a receiver that just started, what a pe
 NUMBER_MAX = 1 << 62  # 146,000 years of microseconds; room above it, so that counting on never overflows
 RESYNC_INTERVAL = 1.0
 ACK_EVERY = 8  # datagrams; an acknowledgement reports on 128
-ACK_DELAY = 0.005  # what is said within that time carries the acknowledgement for free
+ACK_DELAY = 0.005  # what is said in the second half of that time carries the acknowledgement for free
 PING_BYTES = BOX_OVERHEAD + FRAMES_HEADER_SIZE + RESYNC_SIZE + ACK_SIZE
 ADDRESS_TRUST = 3.0  # seconds for which an address proved by a box outweighs hearsay
 
@@ -222,9 +222,15 @@ class Link:
             frames.append(outgoing.frame)
             if outgoing.again:
                 again.append(outgoing)
-        if frames and self._owed:
+        if frames and self._ack_is_half_due(now):
             frames.append(self._take_ack())
         return frames, again
+
+    def _ack_is_half_due(self, now: float) -> bool:
+        """Time to take a place in what is said anyway; in every datagram it would cost each side as much as the message."""
+        if self._ack_at is None:
+            return False
+        return self._owed >= ACK_EVERY // 2 or self._ack_at - now <= ACK_DELAY / 2
 
     def _take_ack(self) -> bytes:
         self._owed = 0
