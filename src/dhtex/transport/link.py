@@ -227,7 +227,7 @@ class Link:
         return frames, again
 
     def _ack_is_half_due(self, now: float) -> bool:
-        """Time to take a place in what is said anyway; in every datagram it would cost each side as much as the message."""
+        """Time to put it into what is said anyway; in every datagram it would cost both sides as much as a message."""
         if self._ack_at is None:
             return False
         return self._owed >= ACK_EVERY // 2 or self._ack_at - now <= ACK_DELAY / 2
