@@ -251,6 +251,23 @@ def test_everyone_leaves_at_once_and_nobody_waits_for_who_is_gone(size: int) -> 
     assert cluster.run(cluster.config.stalled_after // 2, all_are_gone), "\n".join(cluster.roles())
 
 
+@pytest.mark.parametrize("order", list(itertools.permutations(range(3))), ids=str)
+def test_who_leaves_leaves_nobody_alone_with_a_member_that_is_gone(order: tuple[int, int, int]) -> None:
+    cluster = group(3)
+    gone, leaver, heir = (cluster.nodes[place] for place in order)
+    cluster.run(SECOND)  # everything so far is durable
+    gone.crash()
+    leaver.do(lambda replica, now: replica.leave(now))  # nobody suspects the other yet
+    assert cluster.run(
+        3 * SECOND, lambda: leaver.replica.role is Role.LEFT and cluster.agreed_members([heir])
+    )
+    leaver.crash()  # its process has ended
+    cluster.submit(heir, 3)
+    assert cluster.run(SECOND, lambda: heir.replica.pending_count == 0)
+    gone.start()
+    assert cluster.run(5 * SECOND, lambda: cluster.agreed_members([heir, gone]))
+
+
 def test_a_request_to_join_from_before_a_membership_brings_nobody_back() -> None:
     cluster = group(3)
     leaver, *others = cluster.nodes

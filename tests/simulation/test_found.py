@@ -13,6 +13,8 @@ FOUND = {
     1037: "an observer of an idle group waited for ever for history whose final mark was not written",
     1189: "the same, in another group",
     1109: "a leaver ended before the others knew the decision, which needed its vote to be made again",
+    204441814930802: "a leaver left the others alone with a member that had lost its disk and was not suspected yet",
+    70643698422168: "the same, with two leavers",
     1172: "an evicted member of an idle group never caught up, so never asked to join",
 }
 

@@ -178,6 +178,7 @@ class Proposer:
         compose: the value to propose when nothing was accepted before, from the promises.
         unsuspected: places of the members that are alive as far as is known.
         unheard: places of the members whose votes do not count.
+        leaving: places of the members that want to be left out.
         decided: what to do with the decision.
 
     Attributes:
@@ -194,6 +195,7 @@ class Proposer:
         compose: Compose,
         unsuspected: Callable[[], set[int]],
         unheard: Callable[[], set[int]],
+        leaving: Callable[[], set[int]],
         decided: Callable[[View], None],
     ) -> None:
         self._core = core
@@ -202,6 +204,7 @@ class Proposer:
         self._compose = compose
         self._unsuspected = unsuspected
         self._unheard = unheard
+        self._leaving = leaving
         self._decided = decided
         self.round_seen = 0
         self.reset()
@@ -293,8 +296,10 @@ class Proposer:
         }
         if self._gather_until == NEVER:
             self._fetch_until = now + self.patience // 2
-            # Where somebody lied, whoever is not heard may know least of it, and have most to lose.
-            self._gather_until = self._fetch_until if unheard else now + core.config.gather_time
+            # Where somebody lied, whoever is not heard may know least of it, and have most to lose; where somebody
+            # leaves, whoever stays is needed.
+            patient = unheard or self._leaving()
+            self._gather_until = self._fetch_until if patient else now + core.config.gather_time
         alive = self._unsuspected()
         if (now < self._gather_until and not alive <= promises.keys()) or (
             now < self._fetch_until and not alive & promises.keys() <= backed.keys()

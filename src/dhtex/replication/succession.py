@@ -49,6 +49,7 @@ class Succession:
             watching.compose,
             watching.unsuspected,
             watching.unheard,
+            watching.leaving,
             self._learn_own,
         )
 

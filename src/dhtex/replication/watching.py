@@ -201,7 +201,7 @@ class Watching:
         """True when this member would leave somebody out, or let somebody in. Not without a quorum: it
         cannot.
         """
-        if not self._quorum or not (self.joiners or self._unfit() or self._leaving(view_log)):
+        if not self._quorum or not (self.joiners or self._unfit() or self.leaving()):
             return False
         return set(self.members(view_log, frozenset())) != set(view_log.view.members)
 
@@ -210,10 +210,11 @@ class Watching:
 
         At least a majority of the members stay (leavers aside): evicting is for few, and if most seem unfit
         then it is this member that is. Newcomers are let in so that those who stay can go on should all of
-        them vanish.
+        them vanish. Leavers take their votes along: where most of those who stay did not answer, they may have
+        vanished as well, and those who did go on without them.
         """
         core, view = self._core, view_log.view
-        leaving = self._leaving(view_log)
+        leaving = self.leaving()
         replaced = {
             view.index[n] for n, j in self.joiners.items() if n in view.index and j.member not in view.members
         }
@@ -222,7 +223,11 @@ class Watching:
         evicted = (self._unfit() - alive) | replaced
         if len(view.members) - len(evicted) < view_log.majority:
             evicted = (self._unfit() - (promised - unheard)) | replaced
-        stay = [m for place, m in enumerate(view.members) if place not in evicted | leaving]
+        places = [place for place in range(len(view.members)) if place not in evicted | leaving]
+        answered = [place for place in places if place in promised]
+        if leaving and answered and 2 * len(answered) <= len(places):
+            places = answered
+        stay = [view.members[place] for place in places]
         room = min(core.config.members_max - len(stay), max(1, len(stay) - 1))
         known = {member.node_id for member in stay}
         if not stay:  # the last to leave has nobody to hand over to: it just goes
@@ -233,8 +238,11 @@ class Watching:
         )
         return (*stay, *(joiner.member for joiner in fresh[: max(room, 0)]))
 
-    def _leaving(self, view_log: ViewLog) -> set[int]:
+    def leaving(self) -> set[int]:
         """Places of the members that want to be left out."""
+        view_log = self._core.view_log
+        if view_log is None:
+            return set()
         leaving = {place for place, report in enumerate(view_log.reports) if report.flags & Flag.LEAVING}
         return leaving | {view_log.me} if self._core.leaving else leaving
 
