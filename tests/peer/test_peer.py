@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, closing
 from decimal import Decimal
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -137,6 +138,31 @@ async def test_a_peer_whose_group_has_gone_says_what_it_waits_for(grape: str, tm
             assert "no member of the group answers" in (await _next(events, "seeking")).text
 
 
+async def test_nobody_is_said_not_to_answer_before_anybody_could_be_asked(grape: str, tmp_path: Path) -> None:
+    async with Peer("BTC-USD", bootstrap=[grape]), Peer("BTC-USD", bootstrap=[grape], data_dir=tmp_path):
+        pass
+    peer = Peer("BTC-USD", bootstrap=[grape], data_dir=tmp_path, wait=False)
+    with closing(peer.group_events()) as events:
+        async with peer:
+            kinds = []
+            async for event in events:
+                kinds.append(event.kind)
+                if event.kind == "seeking":
+                    break
+            assert "bootstrap" in kinds
+
+
+async def test_what_a_peer_is_by_its_journal_is_told_as_that(tmp_path: Path) -> None:
+    for said in ("is a member", "resumes as a member"):
+        peer = Peer("BTC-USD", data_dir=tmp_path)
+        with closing(peer.group_events()) as events:
+            async with peer:
+                role = await _next(events, "role")
+                while role.value != "member":
+                    role = await _next(events, "role")
+                assert role.text.endswith(said)
+
+
 async def test_the_journal_of_a_peer_that_left_is_as_far_as_the_peer_was(tmp_path: Path) -> None:
     async with Peer("BTC-USD", data_dir=tmp_path) as peer:
         for _ in range(3):
@@ -242,11 +268,36 @@ async def test_what_is_wrong_is_said_before_anything_is_sent() -> None:
             await peer.buy("1", price="0.001")
         with pytest.raises(OrderError, match="float"):
             await peer.buy(0.1, price="1")  # type: ignore[arg-type]
+        with pytest.raises(OrderError, match="time_in_force is of type str"):
+            await peer.buy("1", price="1", time_in_force="ioc")  # type: ignore[arg-type]
+        with pytest.raises(OrderError, match="'c0ffee12:1' is no order"):
+            await peer.cancel("c0ffee12:1")  # type: ignore[arg-type]
         assert peer.position().number == 0
     with pytest.raises(NotRunning):
         await peer.buy("1", price="1")
     with pytest.raises(UsageError, match="once"):
         await peer.__aenter__()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        ({"bootstrap": "127.0.0.1:20001"}, r"bootstrap is a list of addresses; write \['127.0.0.1:20001'\]"),
+        ({"contacts": "127.0.0.1:20001"}, "contacts is a list"),
+        ({"contacts": ["here"]}, "write host:port"),
+        ({"founding": "join"}, "Founding.JOIN"),
+        ({"allow": ["c0ffee12"]}, "20 bytes"),
+        ({"allow": bytes(20)}, "20 bytes"),
+    ],
+)
+def test_an_argument_that_makes_no_sense_is_refused_at_once(arguments: dict[str, Any], sentence: str) -> None:
+    with pytest.raises(UsageError, match=sentence):
+        Peer("BTC-USD", **arguments)
+
+
+def test_a_grape_takes_its_bootstrap_as_a_list() -> None:
+    with pytest.raises(UsageError, match="bootstrap is a list"):
+        Grape(bootstrap="127.0.0.1:20001")
 
 
 async def test_nothing_is_left_after_a_peer(grape: str) -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import ipaddress
 import socket
+from collections.abc import Iterable
 from functools import lru_cache
 from typing import Any
 
@@ -117,6 +118,22 @@ def split_host_port(text: str) -> tuple[str, int]:
     if not colon or not host or not is_port(port):
         raise UsageError(f"{text!r} is not an address; write host:port, like 127.0.0.1:20001")
     return host, port
+
+
+def checked(addresses: Iterable[str], what: str) -> tuple[str, ...]:
+    """*addresses*, each found to be `host:port`.
+
+    Args:
+        what: what they are called, for the error.
+    Raises:
+        UsageError: one is not, or *addresses* is one text, whose letters would be taken for addresses.
+    """
+    if isinstance(addresses, str):
+        raise UsageError(f"{what} is a list of addresses; write [{addresses!r}]")
+    several = tuple(addresses)
+    for address in several:
+        split_host_port(address)
+    return several
 
 
 def is_loopback(host: str) -> bool:

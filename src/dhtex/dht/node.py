@@ -106,9 +106,7 @@ class DhtNode(Server):  # type: ignore[misc]  # kademlia ships no types
         self._state = state
         self._port = port
         self._host = host
-        self._bootstrap = tuple(bootstrap)
-        for name in self._bootstrap:
-            addressing.split_host_port(name)
+        self._bootstrap = addressing.checked(bootstrap, "bootstrap")
         self._feed = EventFeed()
         self._running: _Running | None = None
 

@@ -214,6 +214,19 @@ _TYPES: Final[dict[int, tuple[frozenset[type], ...]]] = {
     CANCEL_ALL: (_INT, _INT_OR_NIL, frozenset({str, type(None)})),
     PHASE: (_INT, _INT),
 }
+_PLACE_NAMES: Final = (
+    "side", "quantity", "price", "self_trade", "time_in_force", "kind", "flags",
+    "display", "expiry", "trigger", "trail", "account", "tag",
+)  # fmt: skip
+_NAMES: Final[dict[int, tuple[str, ...]]] = {
+    Side.BUY: _PLACE_NAMES,
+    Side.SELL: _PLACE_NAMES,
+    AMEND: ("operation", "node id", "n", "quantity", "price", "account"),
+    CANCEL: ("operation", "node id", "n", "account"),
+    CANCEL_TAG: ("operation", "tag", "account"),
+    CANCEL_ALL: ("operation", "side", "account"),
+    PHASE: ("operation", "phase"),
+}
 _PLACE_DEFAULTS: Final[Row] = (0, 0, None, 0, 0, 0, 0, None, None, None, None, "", "")
 _DEFAULTS: Final[dict[int, Row]] = {
     Side.BUY: _PLACE_DEFAULTS,
@@ -294,13 +307,11 @@ def full_row(row: Row) -> Row:
     types, length = _TYPES[operation], len(row)
     if not _REQUIRED[operation] <= length <= len(types):
         raise MalformedMessage("arity", f"operation {operation} has no {length} fields")
-    for value, allowed in zip(row, types, strict=False):
+    for name, value, allowed in zip(_NAMES[operation], row, types, strict=False):
         if type(value) not in allowed:
-            raise MalformedMessage(
-                "type", f"operation {operation} has a field of type {type(value).__name__}"
-            )
+            raise MalformedMessage("type", f"{name} is of type {type(value).__name__}")
         if type(value) is str and not _is_text(value):
-            raise MalformedMessage("text", "a text is not UTF-8")
+            raise MalformedMessage("text", f"{name} is not UTF-8")
     whole = row + _DEFAULTS[operation][length:]
     if operation <= Side.SELL:
         in_range = 0 <= whole[3] <= 4 and 0 <= whole[4] <= 3 and 0 <= whole[5] <= 4 and 0 <= whole[6] <= 3

@@ -82,6 +82,11 @@ class Meeting:
         self._tell = tell
         self._told = ""
 
+    @property
+    def can_look(self) -> bool:
+        """Whether nobody found means that nobody is there: not before a Grape has answered."""
+        return self._discovery is None or self._discovery.is_ready
+
     async def announce(self) -> None:
         """Say where this peer is, until the discovery node is closed."""
         if self._discovery is not None:

@@ -35,13 +35,16 @@ _ROLES: Final = {
 }
 
 
-def narrate(effect: Effect, own: bytes) -> GroupEvent | None:
+def narrate(effect: Effect, own: bytes, *, recovered: bool = True) -> GroupEvent | None:
     """The event to tell people, or None for what is not about the group.
 
     Args:
         own: this peer's node id.
+        recovered: False while the peer reads its journal, which cannot know what the group decided since.
     """
     match effect:
+        case RoleChanged(Role.MEMBER) if not recovered:
+            return GroupEvent("role", f"{short_id(own)} resumes as a member", own, Role.MEMBER.value)
         case RoleChanged(role):
             return GroupEvent("role", f"{short_id(own)} {_ROLES[role]}", own, role.value)
         case ViewInstalled(view, resubmitted):

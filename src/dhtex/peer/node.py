@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from typing import Self
 
 from dhtex.dht import DhtClient, Discovery
-from dhtex.dht.addresses import format_address, split_host_port
+from dhtex.dht.addresses import checked, format_address, split_host_port
 from dhtex.errors import NotRunning, UsageError
 from dhtex.identity import Identity
 from dhtex.transport import Address, Endpoint
@@ -44,9 +44,7 @@ class Node:
             UsageError: an address is not `host:port`, the advertised one has a name for a host, or is missing.
         """
         self.identity = identity if identity is not None else Identity.generate()
-        self.bootstrap = tuple(bootstrap)
-        for address in self.bootstrap:
-            split_host_port(address)
+        self.bootstrap = checked(bootstrap, "bootstrap")
         advertised = _advertised(advertise) if advertise else None
         if advertised is None and _is_unspecified(host):
             raise UsageError(

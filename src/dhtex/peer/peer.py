@@ -22,10 +22,10 @@ from random import SystemRandom
 from typing import Any, Final, Self
 
 from dhtex.dht import BootstrapReached, BootstrapUnreachable, Discovery
-from dhtex.dht.addresses import format_address, split_host_port
+from dhtex.dht.addresses import checked, format_address, split_host_port
 from dhtex.errors import DhtexError, NotRunning, UsageError
 from dhtex.exchange import Exchange, encode_lock
-from dhtex.identity import Identity, NodeId, short_id
+from dhtex.identity import NODE_ID_SIZE, Identity, NodeId, short_id
 from dhtex.journal import Durability, Journal
 from dhtex.locks import LockRequest
 from dhtex.matching import (
@@ -134,13 +134,15 @@ class Peer(Trading):
             advertise=advertise,
             max_datagram=max_datagram,
         )
-        self._contacts = tuple(split_host_port(contact) for contact in contacts)
+        self._contacts = tuple(split_host_port(contact) for contact in checked(contacts, "contacts"))
+        if not isinstance(founding, Founding):
+            raise UsageError(f"founding is a member of Founding, such as Founding.JOIN, not {founding!r}")
         self._founding = founding
         self._observe = observe
         self._wanted = frozenset({Role.OBSERVING if observe else Role.MEMBER})
         self._wait = wait
         self._durability = durability
-        self._allow = frozenset(NodeId(node_id) for node_id in allow) if allow is not None else None
+        self._allow = _allowed(allow) if allow is not None else None
         self._config = config if config is not None else ReplicaConfig()
         self._exchange = Exchange(self.spec)
         self.book = Book(self.spec, self._exchange.engine)
@@ -331,7 +333,7 @@ class Peer(Trading):
                     moved = True
                     if not self._is_news(role):
                         continue
-            event = narrate(effect, self.node_id)
+            event = narrate(effect, self.node_id, recovered=self._recovered)
             if event is not None:
                 self._publish(event)
         if moved:
@@ -547,6 +549,13 @@ class Peer(Trading):
     def progress(self) -> Subscription[CatchUp]:
         """How catching up goes, for a progress bar."""
         return self._progress.subscribe()
+
+
+def _allowed(node_ids: Iterable[bytes]) -> frozenset[NodeId]:
+    ids = frozenset(NodeId(node_id) for node_id in node_ids)
+    if not {bytes}.issuperset(map(type, ids)) or any(len(node_id) != NODE_ID_SIZE for node_id in ids):
+        raise UsageError(f"allow is a list of node ids, each of {NODE_ID_SIZE} bytes, not {node_ids!r}")
+    return ids
 
 
 async def _cancel(tasks: Sequence[asyncio.Task[None]]) -> None:

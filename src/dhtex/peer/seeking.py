@@ -72,7 +72,7 @@ class Seeking:
         groups = [destination(answer) for answer in answers if answer.view_number]
         for contact in groups:
             driver.learn(contact)
-        if not groups and driver.replica.role in _HOMELESS:
+        if not groups and self._meeting.can_look and driver.replica.role in _HOMELESS:
             self._meeting.say("no member of the group answers; looking again until one does")
         if groups and _is_lost(driver.replica):
             (driver.observe if self._observe else driver.join)(groups)

@@ -94,10 +94,12 @@ class Trading(ABC):
         """Cancel an open order of this peer; the answer to "was it in time" is the result's status.
 
         Raises:
-            OrderError: the order is another node's.
+            OrderError: the order is another node's, or no order at all.
             Others: as `buy`.
         """
         order_id = order.id if isinstance(order, Order) else order
+        if type(order_id) is not OrderId:
+            raise OrderError(f"{order!r} is no order; cancel what `buy` or `sell` gave, or its id")
         if order_id.node_id != self.node_id:
             raise OrderError(f"{order_id} is not this peer's order; only its owner can cancel it")
         return await self.send(Cancel(order_id))
