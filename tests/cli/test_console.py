@@ -54,6 +54,17 @@ async def test_the_prompt_goes_on_where_its_history_cannot_be_kept(
     assert {record.name for record in caplog.records} == {"dhtex.cli.console"}
 
 
+async def test_words_that_exclude_each_other_are_named(capsys: pytest.CaptureFixture[str]) -> None:
+    async with Peer("BTC-USD") as peer:
+        shell = Shell(peer, TextOutput())
+        shell.do("buy 1 market post")
+        await shell.settled()
+    assert (
+        "rejected: invalid combination (post, aon and display= are for limit orders"
+        in capsys.readouterr().out
+    )
+
+
 async def test_the_toolbar_bears_a_peer_that_failed() -> None:
     async with Peer("BTC-USD") as peer:
         assert "member" in _toolbar(peer, _Progress())
@@ -79,6 +90,20 @@ def test_the_log_goes_where_standard_error_is_by_then(monkeypatch: pytest.Monkey
     monkeypatch.setattr("sys.stderr", above_the_prompt)
     logging.getLogger("dhtex.test").info("said")
     assert above_the_prompt.getvalue().endswith("INFO dhtex.test: said\n")
+
+
+def test_a_narrow_terminal_breaks_lines_between_words(monkeypatch: pytest.MonkeyPatch) -> None:
+    text = "  buy AMOUNT PRICE|market   [gtc|ioc|fok|post|aon]\n\n* c0ffee12 is a member"
+    monkeypatch.setenv("COLUMNS", "30")
+    for terminal, shown in (
+        (True, "  buy AMOUNT PRICE|market\n    [gtc|ioc|fok|post|aon]\n\n* c0ffee12 is a member\n"),
+        (False, f"{text}\n"),
+    ):
+        output = io.StringIO()
+        monkeypatch.setattr(output, "isatty", lambda terminal=terminal: terminal)
+        monkeypatch.setattr("sys.stdout", output)
+        TextOutput().say("help", text)
+        assert output.getvalue() == shown
 
 
 def test_a_narrow_terminal_folds_and_cuts_nothing() -> None:

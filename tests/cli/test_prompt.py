@@ -64,6 +64,7 @@ def test_other_lines() -> None:
     assert read("cancel all") == Send(CancelAll(), "cancel all")
     assert read("cancel all sell") == Send(CancelAll(Side.SELL), "cancel all sell")
     assert isinstance(read("quit"), Quit)
+    assert read("?") == read("help") == Show("help", 0)
 
 
 @pytest.mark.parametrize(
@@ -74,6 +75,20 @@ def test_what_is_shown_can_be_typed_again(line: str) -> None:
     action = read(line)
     assert isinstance(action, Send)
     assert read(action.shown) == action
+
+
+@pytest.mark.parametrize(
+    ("line", "sentence"),
+    [
+        ("sel 100 50", "'sel' is not a command; did you mean sell?"),
+        ("Cancle all", "'Cancle' is not a command; did you mean cancel?"),
+        ("dance", "'dance' is not a command; try one of buy, sell, amend, cancel, book"),
+    ],
+)
+def test_a_word_that_is_no_command(line: str, sentence: str) -> None:
+    with pytest.raises(OrderError) as refused:
+        read(line)
+    assert str(refused.value).startswith(sentence)
 
 
 @given(line=st.text(max_size=60))

@@ -283,6 +283,23 @@ def test_every_option_can_come_from_the_environment(
     assert "not sensible" in done.output
 
 
+@pytest.mark.parametrize(
+    ("command", "sentence"),
+    [
+        ("peer --found --join", "--found and --join exclude each other"),
+        ("peer --api-name exchange.example", "give --api PORT too"),
+        ("peer --api-public", "give --api or --grenache too"),
+        ("peer --allow /nowhere", "cannot read /nowhere: No such file or directory\n"),
+        ("simulate --seed 7 --seeds-of a", "exclude each other"),
+        ("simulate --first 7 --seeds-of a", "exclude each other"),
+    ],
+)
+def test_options_that_make_no_sense(command: str, sentence: str) -> None:
+    done = run(*command.split())
+    assert (done.returncode, done.stdout) == (2, "")
+    assert sentence in f"{done.stderr}\n"
+
+
 def test_the_demo_ends_with_one_book() -> None:
     done = run("demo", timeout=100)
     assert done.returncode == 0, done.stdout + done.stderr

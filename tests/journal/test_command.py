@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+import re
 import sqlite3
 import subprocess
 import sys
@@ -17,7 +18,7 @@ from dhtex.cli import main
 from dhtex.cli.journal import market_of
 from dhtex.errors import JournalForeign
 from dhtex.matching import Limits, MarketSpec, Phase
-from journal.market import ordinary
+from journal.market import MarketJournal, ordinary
 
 
 def run(*arguments: str) -> Result:
@@ -35,9 +36,18 @@ def test_inspect_shows_whose_it_is_and_how_far_it_has_come(tmp_path: Path) -> No
         journal.ledger.digest.hex()[:20],
     ):
         assert shown in result.stdout
+    assert "none in this view" not in result.stdout
     fields = json.loads(run("inspect", "--json", str(tmp_path / "journal")).stdout)
     assert fields["position"] == journal.ledger.position
     assert len(fields["members"]) == 3
+
+
+def test_inspect_says_that_nothing_is_final_in_a_new_view(tmp_path: Path) -> None:
+    journal = MarketJournal(tmp_path / "journal")
+    journal.trade(3)
+    journal.next_view()
+    journal.close()
+    assert re.search("last final .* none in this view yet", run("inspect", str(tmp_path / "journal")).stdout)
 
 
 def test_verify_ends_with_0_or_with_1(tmp_path: Path) -> None:

@@ -114,6 +114,8 @@ def test_a_database_that_is_no_journal(tmp_path: Path) -> None:
         (b"", "has no commands"),
         (b"# only a title\n", "has no commands"),
         (b"alice dance\n", "line 1: 'alice dance' is not a command"),
+        (b"alice\n", "'alice' is not a command: a command is such as: alice buy 5 100"),
+        (b"at noon\n", "'at noon' is not a command: a command is such as: alice buy 5 100"),
         (b"\xff\xfe\x00", "neither a scenario"),
         (b'{"op":"dance"}\n', "line 1 is not one of a recorded day"),
         (gzip.compress(ADD.encode() * 50, mtime=0)[:40], "cannot be read to its end"),

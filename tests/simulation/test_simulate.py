@@ -12,6 +12,7 @@ def test_seeds_that_pass() -> None:
     assert result.exit_code == 0
     assert "3 seeds passed" in result.stdout
     assert "seeds per second" in result.stdout
+    assert result.stderr == ""
 
 
 def test_the_canary_ends_with_its_timeline() -> None:

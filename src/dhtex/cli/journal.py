@@ -141,7 +141,7 @@ def _summary_rows(summary: Summary) -> Iterator[tuple[str, str]]:
             yield "", f"{short_id(member.node_id)} {member.address}{own}"
     yield "position", f"{summary.position:,} final commands"
     yield "digest", summary.digest.hex()
-    yield "last final", _when(summary.final.timestamp)
+    yield "last final", _when(summary.final.timestamp) if summary.final.timestamp else "none in this view yet"
     yield "pending", f"{summary.pending:,} own commands in no entry"
     yield (
         "kept",

@@ -24,8 +24,10 @@ def node_ids(ctx: click.Context, param: click.Parameter, value: str | None) -> f
         return None
     try:
         lines = Path(value).read_text(encoding="utf-8").splitlines()
-    except (OSError, UnicodeDecodeError) as error:
-        raise click.BadParameter(f"cannot read {value}: {error}", ctx, param) from error
+    except OSError as error:
+        raise click.BadParameter(f"cannot read {value}: {error.strerror}", ctx, param) from error
+    except UnicodeDecodeError as error:
+        raise click.BadParameter(f"{value} is not text", ctx, param) from error
     return frozenset(
         _node_id(text, f"line {number} of {value}", ctx, param)
         for number, line in enumerate(lines, 1)

@@ -7,6 +7,7 @@ import json
 import os
 import shutil
 import sys
+import textwrap
 from typing import Any, Protocol
 
 import click
@@ -84,6 +85,20 @@ class JsonOutput(_StandardOutput):
         self._write(json.dumps({"event": event, **fields}) + "\n")
 
 
+def _folded(text: str, columns: int) -> str:
+    """*text* broken between words, where a narrow terminal would break within one."""
+    return "\n".join(
+        textwrap.fill(
+            line,
+            columns,
+            subsequent_indent=" " * (len(line) - len(line.lstrip()) + 2),
+            break_long_words=False,
+            break_on_hyphens=False,
+        )
+        for line in text.splitlines()
+    )
+
+
 class TextOutput(_StandardOutput):
     """Lines and tables. Rendered to text first, so that they appear whole above a prompt."""
 
@@ -91,10 +106,11 @@ class TextOutput(_StandardOutput):
         """See `Output`."""
         if text is None:
             return
+        columns = shutil.get_terminal_size((100, 24)).columns
         if isinstance(text, str):
-            self._write(f"{text}\n")
+            self._write(f"{_folded(text, columns) if sys.stdout.isatty() else text}\n")
             return
-        console = Console(width=min(shutil.get_terminal_size((100, 24)).columns, 100))
+        console = Console(width=min(columns, 100))
         with console.capture() as capture:
             console.print(text)
         self._write(capture.get())

@@ -119,6 +119,12 @@ def peer(
     configure(log_level, log_json)
     if found and join:
         raise UsageError("--found and --join exclude each other; give one of them, or neither")
+    if api_name and api is None:
+        raise UsageError("--api-name is about the HTTP API; give --api PORT too")
+    if api_public and api is None and grenache is None:
+        raise UsageError(
+            "--api-public is about the HTTP API and Grenache clients; give --api or --grenache too"
+        )
     founding = Founding.FOUND if found else Founding.JOIN if join else Founding.AUTO
     folder = None if ephemeral else (data_dir or default_data_dir())
 

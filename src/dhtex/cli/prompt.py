@@ -14,6 +14,7 @@ import re
 import shlex
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from difflib import get_close_matches
 from typing import Final
 
 from dhtex.errors import OrderError
@@ -113,14 +114,19 @@ def parse(line: str, spec: MarketSpec, find: FindOrder, wall_us: int) -> Action 
             return Show(name, _number(name, arguments, 10, _ROWS_MAX))
         case "status":
             return Show(name, _number(name, arguments, 0, _POSITION_MAX))
-        case "orders" | "peers" | "help":
+        case "orders" | "peers" | "help" | "?":
             _nothing_after(name, arguments)
-            return Show(name, 0)
+            return Show("help" if name == "?" else name, 0)
         case "quit" | "exit":
             _nothing_after(name, arguments)
             return Quit()
         case _:
-            raise OrderError(f"{words[0]!r} is not a command; try one of {', '.join(USAGE)}")
+            raise OrderError(f"{words[0]!r} is not a command; {_instead_of(name)}")
+
+
+def _instead_of(name: str) -> str:
+    close = get_close_matches(name, USAGE, 1, cutoff=0.75)
+    return f"did you mean {close[0]}?" if close else f"try one of {', '.join(USAGE)}"
 
 
 def _place(side: Side, arguments: Sequence[str], spec: MarketSpec, wall_us: int) -> Send:

@@ -3,13 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from typing import Final
 
 from rich.table import Table
 
 from dhtex.identity import short_id
-from dhtex.matching import OrderId
+from dhtex.matching import OrderId, RejectReason
 from dhtex.peer import Depth, OpenOrder, OrderStatus, Peer, Result, TradeReport
 from dhtex.peer.fields import peer_rows, plain
+from dhtex.peer.reports import reason_text
+
+_HINTS: Final = {
+    reason_text(RejectReason.INVALID_COMBINATION): (
+        " (post, aon and display= are for limit orders that rest; what else goes together is in"
+        " docs/reference/matching.md)"
+    ),
+}
+"""Reason of a rejection -> what makes it clear to somebody who typed the order."""
 
 
 def trade_line(trade: TradeReport, own: bytes) -> str:
@@ -39,7 +49,7 @@ def result_line(result: Result) -> str:
                 f"the rest cancelled: {result.reason}" if result.trades else f"cancelled: {result.reason}"
             )
         case OrderStatus.REJECTED:
-            parts.append(f"rejected: {result.reason}")
+            parts.append(f"rejected: {result.reason}{_HINTS.get(result.reason or '', '')}")
         case OrderStatus.DONE:
             parts.append("done")
         case OrderStatus.FILLED:

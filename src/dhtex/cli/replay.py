@@ -119,7 +119,8 @@ def _replay_journal(file: Path, levels_max: int, *, quiet: bool) -> None:
 
 def _progress(*, quiet: bool) -> Progress:
     columns = (TextColumn("{task.description}"), BarColumn(), TaskProgressColumn(), TimeRemainingColumn())
-    return Progress(*columns, console=Console(stderr=True), transient=True, disable=quiet)
+    console = Console(stderr=True)
+    return Progress(*columns, console=console, transient=True, disable=quiet or not console.is_interactive)
 
 
 def _lines(raw: BufferedReader) -> Iterator[str]:

@@ -8,9 +8,11 @@ from collections.abc import Iterable
 from functools import partial
 
 import click
+from click.core import ParameterSource
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
+from dhtex.errors import UsageError
 from dhtex.simulation import (
     Canary,
     Failure,
@@ -63,6 +65,9 @@ def simulate(  # one argument an option
     Each seed is one group with its own network, clocks, disks, crashes and workload; the same seed always
     gives the same run. Ends with exit code 1 at the first seed that breaks a rule.
     """
+    named = [name for name in ("first", "only", "text") if _is_given(context, name)]
+    if len(named) > 1:
+        raise UsageError("--first, --seed and --seeds-of exclude each other; give one of them, or none")
     replica = Canary if canary else None
     chosen: Iterable[int]
     if only is not None:
@@ -92,6 +97,14 @@ def simulate(  # one argument an option
     context.exit(1)
 
 
+def _is_given(context: click.Context, name: str) -> bool:
+    return context.get_parameter_source(name) not in (
+        None,
+        ParameterSource.DEFAULT,
+        ParameterSource.DEFAULT_MAP,
+    )
+
+
 def _hunt(console: Console, outcomes: Iterable[Outcome], total: int) -> Failure | None:
     """Run with a progress bar, say how fast it was, and give the failure if there is one."""
     begin, done, simulated, positions = time.monotonic(), 0, 0, 0
@@ -103,7 +116,7 @@ def _hunt(console: Console, outcomes: Iterable[Outcome], total: int) -> Failure 
         TextColumn("{task.fields[rate]}"),
         TimeElapsedColumn(),
     )
-    with Progress(*columns, console=console, transient=True) as progress:
+    with Progress(*columns, console=console, transient=True, disable=not console.is_interactive) as progress:
         task = progress.add_task("seeds", total=total, rate="")
         for outcome in outcomes:
             if outcome.report is None:

@@ -185,7 +185,8 @@ def play(
         try:
             events = [_say(event, stage) for event in _perform(step.text.split(), stage)]
         except (OrderError, LookupError, ValueError) as error:
-            raise OrderError(f"line {step.line}: {step.text!r} is not a command: {error}") from error
+            why = str(error) if isinstance(error, OrderError) else "a command is such as: alice buy 5 100"
+            raise OrderError(f"line {step.line}: {step.text!r} is not a command: {why}") from error
         if check is not None:
             check(stage.engine)
         _compare(step, events)

@@ -17,8 +17,8 @@ def describe_plan(plan: Plan) -> Iterator[str]:
     """The plan in lines."""
     members = sum(not node.observer for node in plan.nodes)
     yield (
-        f"seed {plan.seed}{f' salt {plan.salt}' if plan.salt else ''}: {members} members, "
-        f"{len(plan.nodes) - members} observers, faults for {_seconds(plan.faults_until)}, "
+        f"seed {plan.seed}{f' salt {plan.salt}' if plan.salt else ''}: {_count(members, 'member')}, "
+        f"{_count(len(plan.nodes) - members, 'observer')}, faults for {_seconds(plan.faults_until)}, "
         f"{'the exchange' if plan.exchange else 'a hash chain'}"
         f"{', a minority stays down' if plan.core_only else ''}"
     )
@@ -78,6 +78,10 @@ def timeline(
     except Violation as violation:
         world.note("!!", str(violation))
     return list(world.trace.moments) if world.trace is not None else []
+
+
+def _count(number: int, what: str) -> str:
+    return f"{number} {what}{'' if number == 1 else 's'}"
 
 
 def _seconds(microseconds: int) -> str:
