@@ -29,6 +29,7 @@ from dhtex import (
 )
 from dhtex.dht.addresses import format_address
 from dhtex.errors import DhtexError
+from dhtex.identity import short_id
 from dhtex.journal import inspect
 from dhtex.replication import Replica
 
@@ -136,6 +137,18 @@ async def test_a_peer_whose_group_has_gone_says_what_it_waits_for(grape: str, tm
     async with Peer("BTC-USD", bootstrap=[grape], data_dir=tmp_path, wait=False) as peer:
         with closing(peer.group_events()) as events:
             assert "no member of the group answers" in (await _next(events, "seeking")).text
+
+
+async def test_those_who_left_say_without_whom_they_have_no_group(grape: str, tmp_path: Path) -> None:
+    def make(name: str, *, wait: bool) -> Peer:
+        return Peer("BTC-USD", bootstrap=[grape], data_dir=tmp_path, identity=name, wait=wait)
+
+    async with make("last", wait=True) as last, make("left", wait=True), make("left-first", wait=True):
+        pass
+    async with make("left-first", wait=False), make("left", wait=False) as peer:
+        with closing(peer.group_events()) as events:
+            said = (await _next(events, "seeking")).text
+    assert said == f"no member of the group answers ({short_id(last.node_id)}); looking again until one does"
 
 
 async def test_nobody_is_said_not_to_answer_before_anybody_could_be_asked(grape: str, tmp_path: Path) -> None:

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Sequence
 from typing import Final
 
+from dhtex.identity import short_id
 from dhtex.peer.driver import Driver
 from dhtex.peer.meeting import Founding, Meeting, destination
-from dhtex.replication import Replica, Role
+from dhtex.replication import Replica, Role, View
 from dhtex.replication.values import NO_LINEAGE
+from dhtex.transport import HelloAnswer
 
 LOOK_AGAIN_S: Final = 1.0
 """A peer looks up its group again after so long, to find those who moved, and groups that should not exist."""
@@ -27,6 +30,13 @@ def _is_new(replica: Replica) -> bool:
 def _is_lost(replica: Replica) -> bool:
     """Better contacts help: outside the group, or in a view whose other members may all have left it since."""
     return replica.role in _HOMELESS or not replica.has_quorum
+
+
+def _has_member(view: View | None, answers: Sequence[HelloAnswer]) -> bool:
+    """Somebody who answers may be a member: of *view*, or of a later one. Who left together stays without a group."""
+    if view is None:
+        return bool(answers)
+    return any(answer.view_number > view.number or answer.node_id in view.node_ids for answer in answers)
 
 
 class Seeking:
@@ -67,12 +77,14 @@ class Seeking:
             pause = LOOK_AGAIN_S if _is_lost(driver.replica) else min(2 * pause, LOOK_AGAIN_S_MAX)
 
     async def _look_again(self) -> None:
-        driver = self._driver
-        answers = await self._meeting.seen()
-        groups = [destination(answer) for answer in answers if answer.view_number]
+        driver, replica = self._driver, self._driver.replica
+        answers = [answer for answer in await self._meeting.seen() if answer.view_number]
+        groups = [destination(answer) for answer in answers]
         for contact in groups:
             driver.learn(contact)
-        if not groups and self._meeting.can_look and driver.replica.role in _HOMELESS:
-            self._meeting.say("no member of the group answers; looking again until one does")
-        if groups and _is_lost(driver.replica):
+        if replica.role in _HOMELESS and self._meeting.can_look and not _has_member(replica.view, answers):
+            known = ", ".join(short_id(node_id) for node_id in replica.view.node_ids) if replica.view else ""
+            whom = f"no member of the group answers ({known})" if known else "no member of the group answers"
+            self._meeting.say(f"{whom}; looking again until one does")
+        if groups and _is_lost(replica):
             (driver.observe if self._observe else driver.join)(groups)
