@@ -86,10 +86,6 @@ class RpcError(PeerError):
         self.text = text
 
 
-class Diverged(PeerError):
-    """Two members computed different digests for one position: a bug or tampering. Evidence is kept."""
-
-
 class NetworkError(DhtexError):
     """The network gave no answer, or no place to listen."""
 

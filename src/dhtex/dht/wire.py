@@ -26,10 +26,6 @@ import msgpack
 
 from dhtex.errors import MalformedMessage
 
-KIND_REQUEST = 0
-KIND_REPLY = 1
-KIND_REFUSAL = 2
-
 CALL_ID_SIZE = 19
 MESSAGE_ID_SIZE = CALL_ID_SIZE + 1
 HEADER_SIZE = 1 + MESSAGE_ID_SIZE
@@ -37,9 +33,6 @@ NODE_ID_SIZE = 20
 TOKEN_SIZE = 8
 METHOD_SIZE_MAX = 16
 REFUSAL_TEXT_MAX = 100
-
-DATAGRAM_SIZE = 1_400
-"""What a message is kept to: below the 1,500 of Ethernet with room for IPv6, UDP and a tunnel's headers."""
 
 DATAGRAM_SIZE_MAX = 4_096
 """Largest datagram sent or read: an item of just under 1,000 characters may take 3,000 bytes as UTF-8."""
