@@ -63,6 +63,12 @@ async def test_an_order_from_its_placing_to_its_end(client: ClientSession, peer:
     assert (status, error["error"]) == (404, "unknown_order")
 
 
+async def test_an_id_with_more_digits_than_a_number_may_have_is_unknown(client: ClientSession) -> None:
+    await post(client, order(), **FINAL)
+    status, error = await delete(client, f"a:{'9' * 5000}")
+    assert (status, error["error"]) == (404, "unknown_order")
+
+
 async def test_trades_are_told_oldest_first_and_bounded(client: ClientSession, peer: Peer) -> None:
     async with peer.trades() as trades:
         for price in ("50", "51", "52"):

@@ -298,6 +298,9 @@ async def test_what_is_wrong_is_said_before_anything_is_sent() -> None:
         ({"bootstrap": "127.0.0.1:20001"}, r"bootstrap is a list of addresses; write \['127.0.0.1:20001'\]"),
         ({"contacts": "127.0.0.1:20001"}, "contacts is a list"),
         ({"contacts": ["here"]}, "write host:port"),
+        pytest.param(
+            {"contacts": [f"here:{'9' * 5000}"]}, "write host:port", id="more digits than a number has"
+        ),
         ({"founding": "join"}, "Founding.JOIN"),
         ({"allow": ["c0ffee12"]}, "20 bytes"),
         ({"allow": bytes(20)}, "20 bytes"),

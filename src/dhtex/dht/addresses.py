@@ -7,6 +7,7 @@ spellings of one address never look like two. Packed, it takes 6 or 18 bytes, bi
 from __future__ import annotations
 
 import ipaddress
+import re
 import socket
 from collections.abc import Iterable
 from functools import lru_cache
@@ -19,6 +20,7 @@ PORT_MAX = 65_535
 PACKED_V4_SIZE = 6
 PACKED_V6_SIZE = 18
 _MAPPED_PREFIX = "::ffff:"
+_PORT = re.compile(r"[0-9]{1,5}")
 
 
 def is_port(value: object) -> bool:
@@ -114,7 +116,7 @@ def split_host_port(text: str) -> tuple[str, int]:
         host = host[1:-1]
     elif ":" in host:
         raise UsageError(f"{text!r} is ambiguous; write an IPv6 address in brackets, like [::1]:20001")
-    port = int(port_text) if port_text.isascii() and port_text.isdigit() else 0
+    port = int(port_text) if _PORT.fullmatch(port_text) else 0
     if not colon or not host or not is_port(port):
         raise UsageError(f"{text!r} is not an address; write host:port, like 127.0.0.1:20001")
     return host, port

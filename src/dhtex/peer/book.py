@@ -2,10 +2,21 @@
 
 from __future__ import annotations
 
+import re
 from decimal import Decimal
+from typing import Final
 
 from dhtex.matching import MarketSpec, MatchingEngine, OrderId, Phase
 from dhtex.peer.reports import Depth, Level, OpenOrder, exact, open_order
+
+_N: Final = re.compile(r"[0-9]{1,19}")
+"""Up to 2^63; Python itself reads no more than 4,300 digits."""
+
+
+def read_id(text: str) -> tuple[str, int] | None:
+    """The beginning of the node id in hex, and the number, of `c0ffee12:42`; None for what names no order."""
+    prefix, _, n = text.lower().partition(":")
+    return (prefix, int(n)) if prefix and _N.fullmatch(n) else None
 
 
 class Book:
@@ -49,11 +60,12 @@ class Book:
 
     def find(self, text: str) -> list[OrderId]:
         """Open orders whose id is written `c0ffee12:42`, anybody's; several when short node ids collide."""
-        prefix, colon, n = text.lower().partition(":")
-        if not prefix or not colon or not n.isdecimal():
+        written = read_id(text)
+        if written is None:
             return []
+        prefix, n = written
         return [
             order.id
             for order in self._engine.orders()
-            if order.id.n == int(n) and order.id.node_id.hex().startswith(prefix)
+            if order.id.n == n and order.id.node_id.hex().startswith(prefix)
         ]
