@@ -50,7 +50,8 @@ def test_words_and_settings() -> None:
     assert placed("sell 9 50 display=2 tag=mine account=a") == Place(
         Side.SELL, 9 * 10**8, 5000, display=2 * 10**8, tag="mine", account="a"
     )
-    assert placed("sell 1 50 for=2m").expiry == 1_000_000 + 120_000_000
+    for text, seconds in (("7s", 7), ("2m", 120), ("3h", 10_800), ("1d", 86_400)):
+        assert placed(f"sell 1 50 for={text}").expiry == 1_000_000 + seconds * 1_000_000
 
 
 def test_other_lines() -> None:
@@ -58,6 +59,7 @@ def test_other_lines() -> None:
     assert read("  # nothing") is None
     assert read("book") == Show("book", 10)
     assert read("trades 3") == Show("trades", 3)
+    assert read("trades 1000") == Show("trades", 1000)
     assert read("status 7") == Show("status", 7)
     assert read("amend c0ffee12:42 5") == Send(Amend(OWN, quantity=5 * 10**8), f"amend {OWN} 5")
     assert read("amend c0ffee12:42 5 49") == Send(Amend(OWN, 5 * 10**8, 4900), f"amend {OWN} 5 49.00")
@@ -75,6 +77,30 @@ def test_what_is_shown_can_be_typed_again(line: str) -> None:
     action = read(line)
     assert isinstance(action, Send)
     assert read(action.shown) == action
+
+
+@pytest.mark.parametrize(
+    ("line", "sentence"),
+    [
+        ("buy 1 50 foo=1", "buy does not know 'foo=1'; it takes [gtc|ioc|fok|post|aon] [stop=P]"),
+        ("sell 1 50 ioc fok", "give one time in force"),
+        ("sell 1 50 ioc for=60s", "give one time in force"),
+        ("buy 1 50 for=60", "for=60 is not a time"),
+        ("sell 10 50 trail=2", "a trailing stop has no price"),
+        ("sell 10 market trail=2 stop=48", "a trailing stop has no price"),
+        ("book 0", "book takes one whole number from 1 to 1000, as in book 5"),
+        ("trades 1001", "trades takes one whole number from 1 to 1000"),
+        ("book 1 2", "book takes one whole number"),
+        ("orders all", "orders takes nothing more"),
+        ("cancel", "cancel needs one order id"),
+        ("amend c0ffee12:42", "amend needs an order id and an amount"),
+        ('buy 1 "50', "cannot read the line"),
+    ],
+)
+def test_a_line_that_makes_no_sense(line: str, sentence: str) -> None:
+    with pytest.raises(OrderError) as refused:
+        read(line)
+    assert str(refused.value).startswith(sentence)
 
 
 @pytest.mark.parametrize(

@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import json
 import socket
 import zlib
+from collections.abc import AsyncIterator
 from typing import Any
 
 import aiohttp
 import pytest
+from aiohttp import web
+from aiohttp.test_utils import RawTestServer
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -100,6 +105,24 @@ async def test_an_answer_too_large_is_said_to_be(monkeypatch: pytest.MonkeyPatch
         async with GrenacheService(url, "svc", _answer), GrenacheClient(url) as client:
             with pytest.raises(ServiceError, match="more than 100 bytes"):
                 await client.request("svc", "x" * 100)
+
+
+async def test_an_answer_of_a_grape_may_come_in_pieces(monkeypatch: pytest.MonkeyPatch) -> None:
+    addresses = [f"127.0.0.1:{port}" for port in range(1, 20_001)]  # more than is read at once
+    async with _grape_that_answers(json.dumps(addresses).encode()) as url, Link(url) as link:
+        assert await link.lookup("svc") == addresses
+        monkeypatch.setattr("dhtex.grenache.link.ANSWER_MAX", 100_000)
+        with pytest.raises(GrapeError, match="more than 100000 bytes"):
+            await link.lookup("svc")
+
+
+@contextlib.asynccontextmanager
+async def _grape_that_answers(body: bytes) -> AsyncIterator[str]:
+    async def answer(_: web.BaseRequest) -> web.Response:
+        return web.Response(body=body)
+
+    async with RawTestServer(answer) as server:
+        yield str(server.make_url("/"))
 
 
 async def test_the_link_says_what_went_wrong() -> None:

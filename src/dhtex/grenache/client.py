@@ -13,7 +13,7 @@ import aiohttp
 from dhtex.errors import MalformedMessage, NotRunning
 from dhtex.grenache.envelope import BODY_MAX, COMPRESS_HEADER, pack, unpack
 from dhtex.grenache.errors import ServiceError, ServiceNotFound, ServiceUnreachable, reason
-from dhtex.grenache.link import Link
+from dhtex.grenache.link import Link, read_whole
 
 REQUEST_S = 60.0
 """Seconds a service may take, as in the Node client."""
@@ -116,15 +116,13 @@ class GrenacheClient:
                 headers={COMPRESS_HEADER: "gzip" if compress else "none"},
                 timeout=aiohttp.ClientTimeout(total=timeout_s),
             ) as response:
-                body = bytearray()
-                async for piece in response.content.iter_any():
-                    body += piece
-                    if len(body) > BODY_MAX:
-                        raise ServiceError(f"{name} at {address} answered with more than {BODY_MAX} bytes")
+                body = await read_whole(response.content, BODY_MAX)
+                if body is None:
+                    raise ServiceError(f"{name} at {address} answered with more than {BODY_MAX} bytes")
         except (aiohttp.ClientError, TimeoutError) as error:
             raise ServiceUnreachable(f"{name} at {address} does not answer: {reason(error)}") from error
         try:
-            answered_rid, failure, result = unpack(bytes(body), compressed=compress)
+            answered_rid, failure, result = unpack(body, compressed=compress)
         except MalformedMessage as error:
             raise ServiceError(f"{name} at {address} answered no envelope ({error})") from error
         if failure is not None:

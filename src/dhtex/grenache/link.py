@@ -17,7 +17,7 @@ REQUEST_S = 2.5
 
 ATTEMPTS = 3
 ANSWER_MAX = 1 << 20
-"""Bytes of an answer that are read; an honest one has a few thousand."""
+"""Bytes of an answer; an honest one has a few thousand."""
 
 
 class Link:
@@ -61,7 +61,9 @@ class Link:
         for attempt in range(ATTEMPTS):
             try:
                 async with self._http.post(f"{self._grape}/{method}", data=body) as response:
-                    answer = await response.content.read(ANSWER_MAX)
+                    answer = await read_whole(response.content, ANSWER_MAX)
+                    if answer is None:
+                        raise GrapeError(f"its answer has more than {ANSWER_MAX} bytes", response.status)
                     return _parse(answer, response.status)
             except (aiohttp.ClientError, TimeoutError) as error:
                 if attempt == ATTEMPTS - 1:
@@ -99,6 +101,16 @@ class Link:
                 await asyncio.sleep(min(1.0, every_s))
             else:
                 await asyncio.sleep(every_s)
+
+
+async def read_whole(content: aiohttp.StreamReader, size_max: int) -> bytes | None:
+    """A body to its end, in however many pieces it comes; None when it has more than *size_max* bytes."""
+    body = bytearray()
+    async for piece in content.iter_any():
+        body += piece
+        if len(body) > size_max:
+            return None
+    return bytes(body)
 
 
 def _parse(answer: bytes, status: int) -> Any:

@@ -15,7 +15,7 @@ from aiohttp import web
 from dhtex.errors import MalformedMessage, NetworkError, NotRunning, PortInUse
 from dhtex.grenache.envelope import BODY_MAX, COMPRESS_HEADER, pack, unpack
 from dhtex.grenache.errors import ServiceError
-from dhtex.grenache.link import Link
+from dhtex.grenache.link import Link, read_whole
 
 log = logging.getLogger(__name__)
 
@@ -124,11 +124,9 @@ class GrenacheService:
         if not BROWSER_HEADERS.isdisjoint(request.headers):
             return web.Response(status=403, body=b'[null,"ERR_ORIGIN",null]')
         compressed = "gzip" in request.headers.get(COMPRESS_HEADER, "")
-        body = b""
-        while not request.content.at_eof():
-            body += await request.content.readany()
-            if len(body) > BODY_MAX:
-                return web.Response(status=413, body=b'[null,"ERR_PAYLOAD_SIZE",null]')
+        body = await read_whole(request.content, BODY_MAX)
+        if body is None:
+            return web.Response(status=413, body=b'[null,"ERR_PAYLOAD_SIZE",null]')
         try:
             rid, name, payload = unpack(body, compressed=compressed)
         except MalformedMessage as error:
