@@ -93,6 +93,16 @@ def test_every_command_and_option_exists(path: Path) -> None:
         assert all(option in done.output for option in named_options), f"dhtex {shlex.join(words)}"
 
 
+@pytest.mark.parametrize("path", [pytest.param(path, id=named(path)) for path in DOCUMENTS])
+def test_no_grape_of_a_document_is_refused(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As an API that would be public; made, and not run."""
+    monkeypatch.setattr("dhtex.cli.grape.run", lambda _: 0)
+    for words in commands(path):
+        if words[:1] == ["grape"]:
+            done = CliRunner().invoke(main, words)
+            assert done.exit_code == 0, f"dhtex {shlex.join(words)}: {done.output} {done.exception}"
+
+
 @pytest.mark.parametrize("path", [pytest.param(path, id=path.name) for path in EXAMPLES])
 def test_every_example_runs(path: Path, tmp_path: Path) -> None:
     needed = NEEDS.get(path.name)
