@@ -10,8 +10,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from dhtex.dht import bencode
-from dhtex.errors import MalformedMessage
+from dhtex.dht import Item, bencode
+from dhtex.errors import MalformedMessage, UsageError
 from dhtex.grape import Grape
 from dhtex.grape import javascript as js
 from dhtex.grape.http1 import DISCARD_MAX, HEAD_SIZE_MAX, BadRequest, Parser, Request
@@ -340,6 +340,22 @@ BENCODE = st.recursive(
 @given(BENCODE)
 def test_bencode_round_trip(value: Any) -> None:
     assert bencode.decode(bencode.encode(value)) == value
+
+
+def test_bencode_refuses_what_it_has_no_words_for() -> None:
+    deep: Any = []
+    for _ in range(bencode.DEPTH_MAX):
+        deep = [deep]
+    assert bencode.decode(bencode.encode(deep)) == deep
+    others: list[Any] = [[deep], {b"": deep}, ["text"], {"text": 1}, 0.5, None]
+    for value in others:
+        with pytest.raises(ValueError, match=r"deeper|neither|not bytes"):
+            bencode.encode(value)
+    for depth in (bencode.DEPTH_MAX + 2, 500):
+        with pytest.raises(MalformedMessage):
+            bencode.decode(b"l" * depth + b"e" * depth)
+    with pytest.raises(UsageError, match="'text' is neither"):
+        Item.immutable(["text"])  # type: ignore[list-item]  # that is the point
 
 
 @given(st.binary(max_size=60) | st.text("ilde0123456789:-", max_size=40).map(str.encode))

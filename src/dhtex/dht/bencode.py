@@ -19,7 +19,7 @@ def encode(value: Value) -> bytes:
     """The one encoding of *value*; dictionary keys in byte order.
 
     Raises:
-        ValueError: nested deeper than 32.
+        ValueError: nested deeper than 32, or something in it is no such value.
     """
     parts: list[bytes] = []
     _encode(value, parts, DEPTH_MAX)
@@ -41,10 +41,14 @@ def _encode(value: Value, parts: list[bytes], depth: int) -> None:
             parts.append(b"e")
         case dict():
             parts.append(b"d")
+            if not {bytes}.issuperset(map(type, value)):
+                raise ValueError("a key of a dictionary is not bytes")
             for key in sorted(value):
                 parts.append(b"%d:%b" % (len(key), key))
                 _encode(value[key], parts, depth - 1)
             parts.append(b"e")
+        case _:
+            raise ValueError(f"{value!r:.40} is neither bytes, an integer, a list nor a dictionary")
 
 
 def decode(encoded: bytes) -> Value:

@@ -14,7 +14,7 @@ from nacl.exceptions import BadSignatureError
 from nacl.signing import VerifyKey
 
 from dhtex.dht import bencode
-from dhtex.errors import MalformedMessage
+from dhtex.errors import MalformedMessage, UsageError
 from dhtex.identity import Signer
 
 KEY_SIZE = 20
@@ -52,13 +52,15 @@ class Item:
 
         Args:
             value: bytes, an integer, a list or a dictionary with keys of bytes; a text is taken as UTF-8.
+        Raises:
+            UsageError: *value* is, or contains, something else, or is nested deeper than 32.
         """
-        return cls(bencode.encode(value.encode() if isinstance(value, str) else value))
+        return cls(_encoded(value))
 
     @classmethod
     def signed_by(cls, signer: Signer, value: bencode.Value | str, *, seq: int, salt: bytes = b"") -> Item:
-        """Version *seq* of the item that *signer* keeps under *salt*."""
-        v = bencode.encode(value.encode() if isinstance(value, str) else value)
+        """Version *seq* of the item that *signer* keeps under *salt*. Raises as `immutable`."""
+        v = _encoded(value)
         return cls(v, signer.public_key, salt, seq, signer.sign(signed_bytes(v, seq, salt)))
 
     @property
@@ -106,6 +108,13 @@ class Item:
             VerifyKey(self.k).verify(self.to_sign, self.sig)
         except (BadSignatureError, ValueError, TypeError) as error:
             raise MalformedMessage("signature") from error
+
+
+def _encoded(value: bencode.Value | str) -> bytes:
+    try:
+        return bencode.encode(value.encode() if isinstance(value, str) else value)
+    except ValueError as error:
+        raise UsageError(f"the value cannot be an item: {error}") from error
 
 
 def signed_bytes(v: bytes, seq: int, salt: bytes = b"") -> bytes:
