@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 from dhtex import (
+    Amend,
     Founding,
     Grape,
     GroupEvent,
@@ -283,6 +284,8 @@ async def test_what_is_wrong_is_said_before_anything_is_sent() -> None:
             await peer.buy(0.1, price="1")  # type: ignore[arg-type]
         with pytest.raises(OrderError, match="time_in_force is of type str"):
             await peer.buy("1", price="1", time_in_force="ioc")  # type: ignore[arg-type]
+        with pytest.raises(OrderError, match="is not a command"):
+            await peer.send(Amend("c0ffee12:1", 5))  # type: ignore[arg-type]
         with pytest.raises(OrderError, match="'c0ffee12:1' is no order"):
             await peer.cancel("c0ffee12:1")  # type: ignore[arg-type]
         assert peer.position().number == 0

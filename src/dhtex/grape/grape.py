@@ -200,6 +200,8 @@ class Grape:
         Raises:
             RpcError: code 301, *cas* names another version than the latest; 302, the latest is as late as
                 this. Putting the latest itself again is refused so too, but renews its life.
+            UsageError: the item does not prove itself.
+            Unreachable: no node took it.
         """
         await self._node.put(item, cas=cas)
         return item.key

@@ -263,7 +263,7 @@ def row_of(command: Command) -> Row:
                 command.account,
                 command.tag,
             )
-        case Amend(order, quantity, price, account):
+        case Amend(OrderId() as order, quantity, price, account):
             row = (AMEND, order.node_id, order.n, quantity, price, account)
         case Cancel(order=None):
             row = (CANCEL_TAG, command.tag, command.account)

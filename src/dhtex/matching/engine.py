@@ -100,6 +100,9 @@ class MatchingEngine:
 
         Returns:
             Its events, in order; at least one.
+        Raises:
+            OrderError: *command* is not a command at all.
+            RuntimeError: *position* is not above the last one.
         """
         return self._run((row_of(command),), owner, n, timestamp, position, 1, 0).events()
 
