@@ -6,6 +6,7 @@ from pathlib import Path
 
 import click
 import pytest
+from click.testing import CliRunner
 
 from dhtex.cli import main
 
@@ -41,6 +42,11 @@ def rows(command: click.Command) -> list[str]:
         variables = ", ".join(f"`{variable}`" for variable in option.envvar or ())
         told.append(f"| {spellings} | {default} | {variables} |")
     return told
+
+
+@pytest.mark.parametrize("command", [[], ["journal"]])
+def test_what_the_commands_are_for_is_said_whole(command: list[str]) -> None:
+    assert "..." not in CliRunner().invoke(main, [*command, "--help"]).output.partition("Commands:")[2]
 
 
 @pytest.mark.parametrize("name", COMMANDS)

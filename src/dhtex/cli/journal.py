@@ -51,7 +51,7 @@ def inspect_command(file: Path, *, as_json: bool) -> None:
     _say(as_json, "journal", _summary_table(file, summary), file=str(file), **_summary_fields(summary))
 
 
-@journal.command("verify")
+@journal.command("verify", short_help="Check its tables, signatures, views, order and digest.")
 @_FILE
 @_JSON
 @click.option("--no-replay", is_flag=True, help="Do not apply the orders again to compare digests.")
@@ -79,7 +79,7 @@ def verify_command(file: Path, *, as_json: bool, no_replay: bool) -> None:
         )
 
 
-@journal.command("export")
+@journal.command("export", short_help="Write its final commands out, one a line.")
 @_FILE
 @click.option(
     "--format", "layout", type=click.Choice(["jsonl", "csv"]), default="jsonl", help="One command a line."

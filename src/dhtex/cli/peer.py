@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 _DURABILITY: Final = click.Choice(("fsync", "os"))
 
 
-@click.command()
+@click.command(short_help="Join a market and trade, at a prompt or through a pipe.")
 @click.option("--market", default="BTC-USD", help="Symbol of the market.")
 @click.option("--tick", default="0.01", help="Smallest price step; part of what the market is.")
 @click.option("--lot", default="0.00000001", help="Smallest amount step; likewise.")

@@ -31,7 +31,7 @@ _LINE_MAX = 1 << 26
 _DIFFERENCES_SHOWN = 5
 
 
-@click.command()
+@click.command(short_help="Play a scenario, a recorded day or a journal.")
 @click.argument("file", type=click.Path(exists=True, dir_okay=False, path_type=Path))
 @click.option(
     "--depth",

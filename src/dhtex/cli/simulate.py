@@ -27,7 +27,7 @@ from dhtex.simulation import (
 )
 
 
-@click.command()
+@click.command(short_help="Hunt for bugs in the replicated order.")
 @click.option(
     "--seeds", type=click.IntRange(1), default=1000, show_default=True, help="How many seeds to run."
 )

@@ -19,7 +19,7 @@ DURATION_S_MAX = 120
 """The story takes some fifteen seconds; a machine this much slower is stuck."""
 
 
-@click.command()
+@click.command(short_help="Two Grapes and three peers trade, and one is killed.")
 def demo() -> None:
     """Two Grapes and three peers trade for a moment: crossing orders, a kill, a recovery, one agreed book.
 
