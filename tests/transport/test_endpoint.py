@@ -524,6 +524,14 @@ async def test_no_group_of_hosts_hides_in_an_ipv6_address(host: str) -> None:
 
 
 @needs_ipv6
+@pytest.mark.parametrize("zone", ["\0", "ü" * 70])
+async def test_a_zone_that_makes_a_socket_raise_is_refused(zone: str) -> None:
+    async with Endpoint(ALICE, "::1") as alice:
+        channel = alice.attach(GROUP, Recorder())
+        assert not channel.set_peer(BOB.public_key, (f"fe80::1%{zone}", 80))
+
+
+@needs_ipv6
 async def test_a_socket_on_every_address_speaks_ipv4_too() -> None:
     async with Endpoint(ALICE, "::") as alice, Endpoint(BOB) as bob:
         a, b = alice.attach(GROUP, Recorder()), bob.attach(GROUP, Recorder())

@@ -26,6 +26,8 @@ def is_usable(address: Address, family: socket.AddressFamily) -> bool:
     inner = _unmapped(ip)
     if (
         not 0 < port < 1 << 16
+        or not host.isascii()  # a zone, as in fe80::1%eth0, may be any text, and for some of it a socket raises
+        or not host.isprintable()
         or inner.is_multicast
         or inner.is_unspecified
         or str(inner) == "255.255.255.255"
