@@ -12,7 +12,7 @@ from dhtex.errors import MalformedMessage
 from dhtex.transport import Budget, Limits
 from dhtex.transport.codec import Notification
 from dhtex.transport.limits import MESSAGE_BYTES_MAX, MESSAGE_LIFE
-from dhtex.transport.link import ACK_DELAY, ACK_EVERY, ADDRESS_TRUST, HORIZON
+from dhtex.transport.link import ACK_DELAY, ACK_EVERY, ACK_PAUSE, ADDRESS_TRUST, HORIZON
 from transport.support import ALICE, BOB, CAROL, WALL, Wire, wires
 
 ELSEWHERE = ("198.51.100.7", 7)
@@ -172,20 +172,36 @@ def test_acknowledgements_ride_along_or_come_alone_after_a_moment() -> None:
     assert len(bob.out(1.0)) == 1
 
 
-def test_an_answer_carries_the_acknowledgement_once_it_is_half_due() -> None:
+def test_an_answer_carries_the_acknowledgement_but_not_every_one_of_many() -> None:
     alice, bob = wires()
-    for turn in range(ACK_EVERY // 2):
-        alice.say(turn, now=0.0)
-        bob.hear(alice.one(0.0), 0.0)
-        bob.say(turn, now=0.0)
-        alice.hear(bob.one(0.0), 0.0)
-        assert len(alice.link.flight) == (turn + 1) % (ACK_EVERY // 2)
-    alice.say(9, now=1.0)
-    bob.hear(alice.one(1.0), 1.0)
-    bob.say(9, now=1.0 + ACK_DELAY / 2)
-    alice.hear(bob.one(1.0 + ACK_DELAY / 2), 1.0 + ACK_DELAY / 2)
-    assert len(alice.link.flight) == 0
-    assert bob.out(2.0) == []  # nothing is owed any more
+
+    def exchange(now: float) -> int:
+        alice.say(1, now=now)
+        bob.hear(alice.one(now), now)
+        bob.say(2, now=now)
+        alice.hear(bob.one(now), now)
+        return len(alice.link.flight)
+
+    assert exchange(0.0) == 0, "they seldom talk: each answer carries it"
+    assert exchange(ACK_PAUSE) == 0
+    waiting = [exchange(ACK_PAUSE) for _ in range(ACK_EVERY)]
+    assert waiting == [1, 2, 3, 0, 1, 2, 3, 0]
+    assert bob.out(1.0) == []  # nothing is owed any more
+
+
+def test_a_ping_is_acknowledged_at_once_with_what_is_said_anyway() -> None:
+    alice, bob = wires()
+    alice.say(1, now=0.0)
+    bob.hear(alice.one(0.0), 0.0)
+    bob.say(2, now=0.0)
+    alice.hear(
+        bob.one(0.0), 0.0, source=("192.0.2.50", 50)
+    )  # carries an acknowledgement; the next one has to wait
+    alice.say(3, now=0.0)
+    bob.hear(alice.one(0.0), 0.0)  # a ping, since the address is doubted
+    bob.say(4, now=0.0)
+    alice.hear(bob.one(0.0), 0.0, source=("192.0.2.50", 50))
+    assert not alice.link.path.is_doubted
 
 
 def test_above_the_window_messages_wait_and_merge() -> None:

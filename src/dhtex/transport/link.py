@@ -51,7 +51,10 @@ HORIZON = 10_000_000  # microseconds; to a receiver that just started, what a pe
 NUMBER_MAX = 1 << 62  # 146,000 years of microseconds; room above it, so that counting on never overflows
 RESYNC_INTERVAL = 1.0
 ACK_EVERY = 8  # datagrams; an acknowledgement reports on 128
-ACK_DELAY = 0.005  # what is said in the second half of that time carries the acknowledgement for free
+ACK_DELAY = 0.005  # seconds; what is said within that time carries the acknowledgement for free
+ACK_PAUSE = (
+    0.0025  # seconds from one that rides to the next: in every datagram they would cost as much as messages
+)
 PING_BYTES = BOX_OVERHEAD + FRAMES_HEADER_SIZE + RESYNC_SIZE + ACK_SIZE
 ADDRESS_TRUST = 3.0  # seconds for which an address proved by a box outweighs hearsay
 
@@ -112,6 +115,7 @@ class Link:
         self._reassembler = Reassembler(limits)
         self._owed = 0
         self._ack_at: float | None = None
+        self._ride_at = now
         self._resync_to: Address | None = None
         self._resync_after = now
         self.is_member = False
@@ -185,7 +189,7 @@ class Link:
             self.flight.sent(number, len(datagram), now, again)
             datagrams.append((datagram, self.address))
         if self._ack_at is not None and self._ack_at <= now:
-            datagrams.append((self._seal([self._take_ack()])[1], self.address))
+            datagrams.append((self._seal([self._take_ack(now)])[1], self.address))
         return datagrams
 
     def _next_ping(self) -> float | None:
@@ -196,7 +200,7 @@ class Link:
     def _ping(self, now: float) -> bytes:
         frames = [self._encoder.resync(Resync(self._received.highest))]
         if self._owed:
-            frames.append(self._take_ack())
+            frames.append(self._take_ack(now))
         number, datagram = self._seal(frames)
         self.path.pinged(PING_BYTES, now)
         self.flight.sent(number, len(datagram), now, [])
@@ -222,19 +226,14 @@ class Link:
             frames.append(outgoing.frame)
             if outgoing.again:
                 again.append(outgoing)
-        if frames and self._ack_is_half_due(now):
-            frames.append(self._take_ack())
+        if frames and self._owed and (self._owed >= ACK_EVERY // 2 or now >= self._ride_at):
+            frames.append(self._take_ack(now))
         return frames, again
 
-    def _ack_is_half_due(self, now: float) -> bool:
-        """Time to put it into what is said anyway; in every datagram it would cost both sides as much as a message."""
-        if self._ack_at is None:
-            return False
-        return self._owed >= ACK_EVERY // 2 or self._ack_at - now <= ACK_DELAY / 2
-
-    def _take_ack(self) -> bytes:
+    def _take_ack(self, now: float) -> bytes:
         self._owed = 0
         self._ack_at = None
+        self._ride_at = now + ACK_PAUSE
         return self._encoder.ack(self._received.ack())
 
     def _seal(self, frames: list[bytes]) -> tuple[int, bytes]:
@@ -281,7 +280,7 @@ class Link:
             elif isinstance(frame, Resync):
                 self._catch_up(frame.highest)
                 self._owed += 1
-                self._ack_at = now
+                self._ack_at = self._ride_at = now
             else:
                 eliciting = True
                 message = self._reassemble(frame, now) if isinstance(frame, Fragment) else frame
