@@ -30,7 +30,6 @@ class Acceptor:
         promised: no lower ballot is answered any more.
         accepted, value: the value accepted last, if any.
         offer: an accept that waits until every entry up to its cut is here.
-        active_at: when a proposer was last heard, monotonic.
     """
 
     def __init__(self, core: Core, fetching: Fetching) -> None:
@@ -44,7 +43,6 @@ class Acceptor:
         self.accepted: Ballot = NO_BALLOT
         self.value: View | None = None
         self.offer: tuple[Ballot, View, Destination | None] | None = None
-        self.active_at = 0
 
     def restore(self, vote: Vote) -> None:
         """A member that restarts after a promise is still frozen."""
@@ -60,8 +58,6 @@ class Acceptor:
         if ballot < self.promised:
             self._reject(to)
             return
-        if to is not None:
-            self.active_at = core.now.monotonic
         core.before_take()  # what was appended so far belongs to the promise
         if ballot > self.promised:
             self.promised = ballot
@@ -104,8 +100,6 @@ class Acceptor:
         if ballot < self.promised:
             self._reject(to)
             return
-        if to is not None:
-            self.active_at = core.now.monotonic
         if ballot > self.promised:
             self.promised = ballot
             self._save()

@@ -38,7 +38,6 @@ ENTRIES_MAX: Final = 4096
 """Most entries or history items in one message; an entry has 109 bytes at least, a message some 64 KiB."""
 VIEWS_MAX: Final = 256
 PIECE_BYTES_MAX: Final = 64 * 1024
-WALL_MAX: Final = INT_MAX
 
 
 class Flag(enum.IntEnum):

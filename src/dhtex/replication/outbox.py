@@ -66,14 +66,6 @@ class Outbox:
         self._steps.append(step)
         self._urgent = True
 
-    def has_records(self) -> bool:
-        """True when something is to be made durable with the next `take`."""
-        return bool(self._records or self._steps)
-
-    def has_marks(self) -> bool:
-        """True when a final mark waits."""
-        return self._mark is not None
-
     def take(self) -> list[Effect]:
         """All effects so far; what is to be made durable comes first, since others wait for it."""
         effects = self._effects
