@@ -620,7 +620,6 @@ async def test_22_an_unproven_address_gets_no_more_bytes_than_it_sent(
         while not rogue.received.empty():
             received += len(rogue.received.get_nowait())
         assert received <= len(request)
-    assert node.counters["bytes_sent"] <= node.counters["bytes_received"]
 
 
 async def test_22_a_stale_token_costs_one_more_round_trip(node: DhtNode) -> None:

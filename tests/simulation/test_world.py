@@ -74,7 +74,7 @@ def test_the_canary_is_caught_shrunk_and_told() -> None:
     small = shrink(failure, make_world, runs_max=60)
     assert small.violation.rule == failure.violation.rule
     assert len(small.plan.ops) < len(plan.ops)
-    assert "members" in next(iter(describe_plan(small.plan)))
+    assert "member" in next(iter(describe_plan(small.plan)))
     moments = timeline(small, make_world)
     assert moments[-1].name == "!!"
     assert str(small.violation) == moments[-1].text
