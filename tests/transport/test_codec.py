@@ -159,6 +159,15 @@ def test_values_nested_too_deep_are_one_error(level: bytes, depth: int) -> None:
             decode_message(head + level * depth + b"\xc0")
 
 
+@pytest.mark.parametrize("level", [b"\x91", b"\x81\xa1k"])
+@pytest.mark.parametrize("innermost", [b"\xc0", b"\x90", b"\x80"])
+def test_values_nested_as_deep_as_may_be_are_read(level: bytes, innermost: bytes) -> None:
+    for head, depth in ((b"\x93\x02\x01\x91", DEPTH_MAX - 1), (b"\x94\x01\x01\xc0", DEPTH_MAX)):
+        decode_message(head + level * depth + innermost)
+        with pytest.raises(MalformedMessage):
+            decode_message(head + level * (depth + 1) + innermost)
+
+
 def test_a_message_of_fragments_is_no_fragment_itself() -> None:
     assert decode_message(ENCODER.notification(1, [])) == Notification(1, [])
     for wire in (

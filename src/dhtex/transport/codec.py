@@ -282,7 +282,7 @@ def _check_plain(values: Iterable[Any], depth: int = 1) -> None:
         if kind is int:
             if value > INT_MAX:
                 raise MalformedMessage("range", "integer above 63 bits")
-        elif kind is list:
+        elif kind is list and value:
             _check_plain(value, depth + 1)
-        elif kind is dict:
+        elif kind is dict and value:
             _check_plain(value.values(), depth + 1)
