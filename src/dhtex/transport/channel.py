@@ -296,7 +296,8 @@ class Channel:
     def at_once(self) -> AbstractContextManager[None]:
         """A block at whose end everything said so far is sent, rather than at the end of this turn of the loop.
 
-        For one who knows that nothing more is coming: what others wait for leaves a turn earlier.
+        For one who knows that nothing more is coming: what others wait for leaves a turn earlier. Not to be awaited
+        in: until the block ends, what others say meanwhile waits, too.
         """
         return self._outlet.at_once
 
