@@ -33,7 +33,7 @@ from dhtex.replication.effects import (
     RoleChanged,
     Send,
 )
-from dhtex.replication.messages import decode, encode
+from dhtex.replication.messages import Message, decode, encode
 from dhtex.replication.records import Record, record_from_bytes, record_to_bytes
 
 MS = 1_000
@@ -260,6 +260,19 @@ class Cluster:
                 if net.jitter and rnd.random() < 0.02:
                     delay += rnd.randrange(20 * net.jitter)
                 self.after(delay, partial(target.deliver, sender, frame))
+
+    def listen(self, speaker: Node) -> list[Message]:
+        """What *speaker* sends from now on; it grows."""
+        said: list[Message] = []
+        transmit = self.transmit
+
+        def watch(sender: Node, to: Destination, frame: bytes) -> None:
+            if sender is speaker:
+                said.append(decode(*msgpack.unpackb(frame)))
+            transmit(sender, to, frame)
+
+        self.transmit = watch  # type: ignore[method-assign]  # an ear on the line
+        return said
 
     def partition(self, *sides: list[Node]) -> None:
         """Only nodes on one side reach each other."""

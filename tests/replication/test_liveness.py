@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from functools import partial
 
-import msgpack
 import pytest
 
 from dhtex.replication import Now, Replica, ReplicaConfig
 from dhtex.replication.effects import Destination, Role
-from dhtex.replication.messages import Join, decode
+from dhtex.replication.messages import Join
 from replication.cluster import MS, SECOND, Cluster, Network, Node
 
 
@@ -53,17 +52,8 @@ def test_newcomers_catch_up_where_an_answer_takes_longer_than_the_next_word_that
 
 def _asks_to_join(cluster: Cluster, newcomer: Node) -> bool:
     """Run until *newcomer* has sent a request."""
-    asked: list[Join] = []
-    transmit = cluster.transmit
-
-    def watch(sender: Node, to: Destination, frame: bytes) -> None:
-        message = decode(*msgpack.unpackb(frame))
-        if sender is newcomer and isinstance(message, Join):
-            asked.append(message)
-        transmit(sender, to, frame)
-
-    cluster.transmit = watch  # type: ignore[method-assign]  # an ear on the line
-    return cluster.run(5 * SECOND, lambda: bool(asked))
+    said = cluster.listen(newcomer)
+    return cluster.run(5 * SECOND, lambda: any(isinstance(message, Join) for message in said))
 
 
 @pytest.mark.parametrize("later", [0, 60 * MS, 140 * MS])

@@ -172,11 +172,20 @@ def _forget_ballot(original: Any) -> Any:
 
 
 def _ignore_floor(original: Any) -> Any:
-    def observe(self: Core, timestamp: int) -> None:
-        if self.view is None or timestamp != self.view.floor:
-            original(self, timestamp)
+    return lambda self, floor: None
 
-    return observe
+
+def _floor_of_the_view(original: Any) -> Any:
+    return property(lambda self: self.view.floor)
+
+
+def _old_ceiling(original: Any) -> Any:
+    def restart_clock(self: Core, floor: int) -> None:
+        ceilings = self.ceiling, self.ceiling_asked
+        original(self, floor)
+        self.ceiling, self.ceiling_asked = ceilings
+
+    return restart_clock
 
 
 def _old_ballot(original: Any) -> Any:
@@ -373,7 +382,9 @@ MUTATIONS = (
     ),
     Mutation("a seq is used again after a restart", 50, ((recovery, "_view_log", _reuse_seq),)),
     Mutation("ballots are not durable", 20, ((Acceptor, "_save", _forget_ballot),)),
-    Mutation("the floor is not observed", 100, ((Core, "observe", _ignore_floor),)),
+    Mutation("the floor is not observed", 100, ((Core, "restart_clock", _ignore_floor),)),
+    Mutation("the ceiling of one view counts in the next", 20, ((Core, "restart_clock", _old_ceiling),)),
+    Mutation("the floor is below what is held", 100, ((ViewLog, "timestamp", _floor_of_the_view),)),
     Mutation("accepted under an older ballot", 200, ((Acceptor, "accept", _old_ballot),)),
     Mutation("an accepted value is not proposed again", 200, ((Proposer, "promise", _fresh_value),), duels),
     Mutation("sent before durable", 20, ((Ordering, "issue", _send_first),)),

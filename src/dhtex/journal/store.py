@@ -182,7 +182,7 @@ class Store:
             self._void(marks.view, view.cut)
         self._write_view(view)
         final = max(marks.final, FinalMark(view.key, marks.final.position, marks.final.digest))
-        self._marks = replace(marks, lineage=lineage, view=view, vote=None, final=final)
+        self._marks = replace(marks, lineage=lineage, view=view, vote=None, ceiling=0, final=final)
         self._last_seq = {}
 
     def _void(self, closed: View, cut: Sequence[int]) -> None:
@@ -235,6 +235,7 @@ class Store:
             lineage=snapshot.lineage,
             view=snapshot.view,
             vote=None,
+            ceiling=0,
             final=FinalMark(snapshot.key, snapshot.position, snapshot.digest),
             compacted=snapshot.key,
             compacted_chains=snapshot.chains,

@@ -34,7 +34,7 @@ class Summary:
         lineage: id of view 1; zeros while there is none.
         view: the installed view, or None.
         frozen: a vote for the next view is in it.
-        ceiling: no clock value above it has been promised, microseconds.
+        ceiling: no clock value above it has been promised in the view, microseconds.
         position: number of final commands.
         digest: the chain after them.
         final, compacted: the last final key, and the one up to which history is gone.

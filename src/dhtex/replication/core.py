@@ -71,7 +71,7 @@ class Core:
     Attributes:
         now: of the current input.
         clock: the hybrid logical clock.
-        ceiling: durable upper bound of every promise.
+        ceiling: durable upper bound of every promise in the installed view; 0 while there is none.
         lineage: id of view 1; `NO_LINEAGE` without a group.
         view, view_log: the installed view; its log when this peer is a member of it.
         previous: the log of the view before, for members that still need it.
@@ -208,6 +208,15 @@ class Core:
 
     # -- time ------------------------------------------------------------------------------------------------
 
+    def restart_clock(self, floor: int) -> None:
+        """A view begins, after everything up to *floor*: no promise of an earlier one binds in it.
+
+        So a clock that was far ahead does not stay so. Nothing is promised in the view before a ceiling is durable
+        behind the record that begins it: a crash before that has nothing to keep.
+        """
+        self.clock = Clock(floor)
+        self.ceiling = self.ceiling_asked = 0
+
     def observe(self, timestamp: int) -> None:
         """Never fall behind *timestamp*."""
         self.clock = self.clock.observe(timestamp)
@@ -236,10 +245,12 @@ class Core:
         if timestamp + ahead // 2 > self.ceiling_asked:
             asked = self.ceiling_asked = timestamp + ahead
             self.outbox.record(Ceiling(asked))
-            self.outbox.once_durable(lambda: self._raise_ceiling(asked))
+            view = self.view
+            self.outbox.once_durable(lambda: self._raise_ceiling(view, asked))
 
-    def _raise_ceiling(self, ceiling: int) -> None:
-        self.ceiling = max(self.ceiling, ceiling)
+    def _raise_ceiling(self, view: View | None, ceiling: int) -> None:
+        if view is self.view:
+            self.ceiling = max(self.ceiling, ceiling)
 
     def latest_acceptable(self) -> int:
         """A later timestamp is refused: a bad clock must not drag the group's clocks away.

@@ -278,6 +278,11 @@ class ViewLog:
         """True when the cut of *closing* leaves out something that is final here."""
         return any(log.final > seq for log, seq in zip(self.logs, closing.cut, strict=True))
 
+    @property
+    def timestamp(self) -> int:
+        """No entry held has a later one, but for what is final and no longer kept; at least the floor."""
+        return max(log.timestamp for log in self.logs)
+
     def want(self, closing: View) -> None:
         """Nothing beyond the cut of *closing* is of interest, and everything up to it is."""
         self.target = closing

@@ -196,7 +196,10 @@ class Inbox:
         core = self._core
         if not self._in_view(source, message.view) or source.place is None:
             return
-        drift = message.clock - max(core.now.wall, core.clock.last)
+        clock = message.clock
+        if message.value is not None and self._watching.can_do_without(source.place):
+            clock = max(clock, message.value.floor)  # accepted by its own bad clock, and to be proposed again
+        drift = clock - max(core.now.wall, core.clock.last)
         if drift > core.config.max_drift:
             core.refuse_clock(source.node_id, source.to, drift)
         elif not self._succession.is_within_reach(message.accepted):

@@ -80,7 +80,7 @@ class Acceptor:
         # The journal keeps order: what was appended before the vote is durable with it.
         have = tuple(log.durable for log in core.view_log.logs)
         chains = core.view_log.chains(have)
-        clock = max(core.read_clock(), view.floor)
+        clock = max(core.now.wall, core.ledger.key.timestamp, core.view_log.timestamp)
         promise = Promise(core.lineage, view.number, ballot, self.accepted, self.value, have, clock, chains)
         if then is not None:
             then(promise)

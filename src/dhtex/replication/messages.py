@@ -122,7 +122,7 @@ class Promise(NamedTuple):
     Attributes:
         accepted, value: the value accepted under the highest ballot so far, if any.
         have: entries held durably per member of *view*; the sender acknowledges no more of it.
-        clock: no entry the sender holds has a later timestamp, nor did it promise a later T.
+        clock: the sender's wall clock, or the timestamp of an entry that it holds if that is later.
         chains: as in a `Status`.
     """
 

@@ -31,6 +31,7 @@ class Ordering:
     Args:
         view_changed: called when a view begins or the state was replaced.
         condemn: called with a member that broke the rules, and how: the end of a sentence about it.
+        can_do_without: of a place, True when the others that are fit can decide the next view.
     """
 
     def __init__(
@@ -43,6 +44,7 @@ class Ordering:
         *,
         view_changed: Callable[[], None],
         condemn: Callable[[bytes, str], None],
+        can_do_without: Callable[[int], bool],
     ) -> None:
         self._core = core
         self._ledger = ledger
@@ -51,6 +53,7 @@ class Ordering:
         self._serving = serving
         self._view_changed = view_changed
         self._condemn = condemn
+        self._can_do_without = can_do_without
         self._caught: dict[tuple[type[Equivocation | PromiseBroken], bytes], int] = {}  # -> in which view
 
     # -- own entries -----------------------------------------------------------------------------------------
@@ -141,14 +144,14 @@ class Ordering:
         open_view = core.phase is Phase.ACTIVE
         if not open_view and fit is not Fit.CONFLICT and entry.seq > log.wanted:
             return  # closed: only what a cut asks for
-        if open_view:
-            latest = core.latest_acceptable()
-            if entry.timestamp > latest:
-                if sender == entry.origin:
-                    core.refuse_clock(sender, to, entry.timestamp - core.now.wall)
-                return
-            if log.unfinal_bytes > core.config.unfinal_bytes_max:
-                return
+        if entry.timestamp > core.latest_acceptable() and (
+            open_view or self._is_refused(view_log, place, entry)
+        ):
+            if sender == entry.origin:
+                core.refuse_clock(sender, to, entry.timestamp - core.now.wall)
+            return
+        if open_view and log.unfinal_bytes > core.config.unfinal_bytes_max:
+            return
         if fit is Fit.NEXT and entry.timestamp <= log.timestamp:
             return
         if not entry.verify(core.signer, view_log.view.members[place].public_key, core.context):
@@ -175,6 +178,15 @@ class Ordering:
             if following is None or following.timestamp <= log.timestamp:
                 break
             core.append(place, following)
+
+    def _is_refused(self, view_log: ViewLog, place: int, entry: Entry) -> bool:
+        """True when *entry*, too far ahead, is not to be taken while the view is closed either.
+
+        What a cut names is below a floor that was judged. And whom the others cannot do without, them it drags along.
+        """
+        target = view_log.target
+        named = target is not None and entry.seq <= target.cut[place]
+        return not named and self._can_do_without(place)
 
     def status(self, place: int, node_id: bytes, to: Destination, status: Status) -> None:
         """The status of a member, of the installed view."""
@@ -274,7 +286,7 @@ class Ordering:
         core.previous = closed
         ledger.install(view)
         core.set_view(view)
-        core.observe(view.floor)
+        core.restart_clock(view.floor)
         self._begin(view)
         if closed is not None and core.view_log is not None:
             leavers = (member for member in closed.view.members if member.node_id not in view.index)
@@ -318,7 +330,7 @@ class Ordering:
         core.previous = core.view_log = None
         core.set_lineage(snapshot.lineage)
         core.set_view(snapshot.view)
-        core.observe(max(snapshot.view.floor, snapshot.key.timestamp))
+        core.restart_clock(max(snapshot.view.floor, snapshot.key.timestamp))
         core.outbox.emit(Restored(ledger.position, ledger.digest, ledger.last_n.get(core.node_id, 0)))
         if snapshot.key == snapshot.view.key:
             self._begin(snapshot.view)

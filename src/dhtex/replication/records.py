@@ -54,7 +54,9 @@ class Incarnation(NamedTuple):
 
 
 class Ceiling(NamedTuple):
-    """No clock value above *timestamp* has been promised; after a restart the clock starts from it."""
+    """No clock value above *timestamp* has been promised in the installed view; after a restart the clock starts from
+    it. The next view begins without one.
+    """
 
     timestamp: int
 
@@ -339,7 +341,7 @@ class DurableState:
                 if entry.seq > cut.get(self.node_id, 0):
                     self.pending[entry.first_n] = Pending(entry.first_n, entry.count, entry.commands)
         self._closed.append(view)
-        self.view, self.vote, self.logs = view, None, {}
+        self.view, self.vote, self.logs, self.ceiling = view, None, {}, 0
         self.final = max(self.final, FinalMark(view.key, self.final.position, self.final.digest))
 
     def _snapshot(self, snapshot: Snapshot) -> None:
@@ -350,6 +352,7 @@ class DurableState:
                 self.pending[entry.first_n] = Pending(entry.first_n, entry.count, entry.commands)
             self._closed = [snapshot.view]
             self.lineage, self.view, self.vote, self.logs = snapshot.lineage, snapshot.view, None, {}
+            self.ceiling = 0
             self.final = FinalMark(snapshot.key, snapshot.position, snapshot.digest)
             self.compacted, self.compacted_chains = snapshot.key, snapshot.chains
         for first_n in [n for n, item in self.pending.items() if n + item.count <= last_n + 1]:

@@ -78,6 +78,7 @@ class Replica:
             self._serving,
             view_changed=self._view_changed,
             condemn=self._condemn,
+            can_do_without=self._watching.can_do_without,
         )
         self._following = Following(core, self._ordering.take_items, self._ordering.take_snapshot)
         self._succession = Succession(

@@ -87,6 +87,11 @@ class Watching:
         view_log = self._core.view_log
         return set() if view_log is None else set(range(len(view_log.reports))) - self._unfit()
 
+    def can_do_without(self, place: int) -> bool:
+        """True when the other members that are fit are a majority."""
+        view = self._core.view
+        return view is not None and len(self.unsuspected() - {place}) >= view.majority
+
     def _unfit(self) -> set[int]:
         return self.suspects.keys() | self.unheard()
 

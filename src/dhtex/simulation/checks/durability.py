@@ -51,6 +51,7 @@ class DurabilityChecker:
                 self._snapshot[node_id] = key if known is None else max(known, key)
             elif isinstance(record, Installed):
                 self._installed[node_id] = record.view.number
+                self._ceiling[node_id] = 0  # one of an earlier view covers nothing that is said in this one
 
     def wiped(self, node_id: bytes) -> None:
         """The disk is empty again, and nothing the peer said before binds its next incarnation."""
