@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
+from dhtex.replication.effects import Persist
 from dhtex.replication.messages import Accept, Prepare
 from replication.cluster import SECOND, Cluster, Node
 
@@ -100,3 +103,16 @@ def test_a_view_that_only_a_bad_clock_accepted_is_not_proposed_again(seed: int) 
     bad.skew = 0
     assert cluster.run(20 * SECOND, lambda: cluster.settled(cluster.nodes)), "\n".join(cluster.roles())
     assert not any(map(is_ahead, cluster.nodes))
+
+
+def test_a_ceiling_that_is_durable_after_its_view_covers_nothing_in_the_next() -> None:
+    node = group(1, 0).nodes[0]
+    core = node.replica._core
+    view = core.view
+    assert view is not None
+    core.cover(core.clock.last + HOUR)
+    ticket = next(effect.ticket for effect in node.replica.take_effects() if isinstance(effect, Persist))
+    core.set_view(replace(view, number=view.number + 1, parent=view.id))
+    core.restart_clock(view.floor)
+    node.do(lambda replica, now: replica.persisted(ticket, now))
+    assert core.ceiling < core.now.wall + SECOND

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from functools import partial
 
 import pytest
@@ -34,6 +35,34 @@ def test_a_ballot_waits_for_disks_that_take_longer_than_its_timeout() -> None:
     for node in alive:
         cluster.submit(node)
     assert cluster.run(60 * SECOND, lambda: cluster.settled(alive)), "\n".join(cluster.roles())
+
+
+@pytest.mark.parametrize("order", list(itertools.permutations(range(3))), ids=str)
+def test_a_member_far_away_stays_when_another_leaves(order: tuple[int, int, int]) -> None:
+    cluster = Cluster(1, 3)
+    cluster.form()
+    cluster.run(SECOND)
+    far, leaver, heir = (cluster.nodes[place] for place in order)
+    transmit, way = (
+        cluster.transmit,
+        ReplicaConfig().gather_time * 2 // 3,
+    )  # there and back is more than that time
+
+    def slow(sender: Node, to: Destination, frame: bytes) -> None:
+        distance = way if far in {sender, cluster.by_key[to.public_key]} else 0
+        cluster.after(distance, partial(transmit, sender, to, frame))
+
+    cluster.transmit = slow  # type: ignore[method-assign]  # one is further away than the others
+    leaver.do(lambda replica, now: replica.leave(now))
+    views = [heir.replica.view]
+
+    def is_over() -> bool:
+        if heir.replica.view is not views[-1]:
+            views.append(heir.replica.view)
+        return len(views) > 1 and leaver.replica.role is Role.LEFT
+
+    assert cluster.run(5 * SECOND, is_over), "\n".join(cluster.roles())
+    assert all(view is not None and far.node_id in view.index for view in views)
 
 
 @pytest.mark.parametrize("delay", [100 * MS, 200 * MS])

@@ -135,7 +135,8 @@ def _summary_rows(summary: Summary) -> Iterator[tuple[str, str]]:
         yield "view", "none: the peer was in no group yet"
     else:
         frozen = ", frozen: the next one is being decided" if summary.frozen else ""
-        yield "view", f"{view.number}, {len(view.members)} members{frozen}"
+        members = "1 member" if len(view.members) == 1 else f"{len(view.members)} members"
+        yield "view", f"{view.number}, {members}{frozen}"
         for member in view.members:
             own = " (this peer)" if member.node_id == owner.node_id else ""
             yield "", f"{short_id(member.node_id)} {member.address}{own}"
